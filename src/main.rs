@@ -1,0 +1,2 @@
+//! Tidelock.
+fn main() {}
