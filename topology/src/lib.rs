@@ -1,1 +1,12 @@
-//! The engine.
+//! The engine of Tidelock: exact values, records, the processor graph, tasks, batches, the ledger contract, errors.
+//! It knows no Kafka, no SQL and no Avro: those are in the crates that depend on it.
+
+pub mod data;
+pub mod error;
+pub mod ledger;
+pub mod marks;
+pub mod policy;
+pub mod raw;
+pub mod record;
+
+pub use error::{Error, ErrorKind, Result, Stage};

@@ -1,0 +1,191 @@
+//! Exact decimals of any length: two's complement big-endian bytes to and from text, without rounding.
+
+/// The shortest two's complement form of the same number (at least one byte).
+pub fn minimal(bytes: &[u8]) -> &[u8] {
+    let mut rest = bytes;
+    while let [first, second, ..] = rest {
+        let redundant = (*first == 0x00 && second & 0x80 == 0) || (*first == 0xff && second & 0x80 != 0);
+        if !redundant {
+            break;
+        }
+        rest = &rest[1..];
+    }
+    if rest.is_empty() { &[0] } else { rest }
+}
+
+/// The number as i128, when it fits.
+pub fn to_i128(unscaled: &[u8]) -> Option<i128> {
+    let bytes = minimal(unscaled);
+    if bytes.len() > 16 {
+        return None;
+    }
+    let fill = if bytes[0] & 0x80 != 0 { 0xff } else { 0 };
+    let mut wide = [fill; 16];
+    wide[16 - bytes.len()..].copy_from_slice(bytes);
+    Some(i128::from_be_bytes(wide))
+}
+
+/// Sign and magnitude digits ('0'..='9', no leading zeros except the number zero) of an unscaled number.
+/// `digits` is cleared first and reused, so that callers in loops allocate nothing.
+pub fn digits(unscaled: &[u8], digits: &mut Vec<u8>) -> bool {
+    digits.clear();
+    if let Some(number) = to_i128(unscaled) {
+        let mut magnitude = number.unsigned_abs();
+        while magnitude > 0 {
+            digits.push(b'0' + (magnitude % 10) as u8);
+            magnitude /= 10;
+        }
+        if digits.is_empty() {
+            digits.push(b'0');
+        }
+        digits.reverse();
+        return number < 0;
+    }
+    let negative = unscaled[0] & 0x80 != 0;
+    let mut magnitude = unscaled.to_vec();
+    if negative {
+        negate(&mut magnitude);
+    }
+    // Long division by 10^9, most significant byte first: quadratic, and only for numbers over 38 digits.
+    while magnitude.iter().any(|byte| *byte != 0) {
+        let mut remainder: u64 = 0;
+        for byte in &mut magnitude {
+            let value = (remainder << 8) | u64::from(*byte);
+            *byte = (value / 1_000_000_000) as u8;
+            remainder = value % 1_000_000_000;
+            // value < 10^9 * 256, so the quotient fits one byte.
+        }
+        for _ in 0..9 {
+            digits.push(b'0' + (remainder % 10) as u8);
+            remainder /= 10;
+        }
+    }
+    while digits.len() > 1 && digits.last() == Some(&b'0') {
+        digits.pop();
+    }
+    digits.reverse();
+    negative
+}
+
+fn negate(bytes: &mut [u8]) {
+    let mut carry = true;
+    for byte in bytes.iter_mut().rev() {
+        let (value, overflow) = (!*byte).overflowing_add(u8::from(carry));
+        *byte = value;
+        carry = overflow;
+    }
+}
+
+/// Appends the plain text form, as `-12.340`; a negative scale appends zeros.
+pub fn format(unscaled: &[u8], scale: i16, out: &mut Vec<u8>) {
+    let mut buffer = Vec::with_capacity(40);
+    let negative = digits(unscaled, &mut buffer);
+    if negative {
+        out.push(b'-');
+    }
+    if scale <= 0 {
+        out.extend_from_slice(&buffer);
+        if buffer != b"0" {
+            out.extend(std::iter::repeat_n(b'0', usize::from(scale.unsigned_abs())));
+        }
+        return;
+    }
+    let scale = usize::from(scale.unsigned_abs());
+    if buffer.len() <= scale {
+        out.extend_from_slice(b"0.");
+        out.extend(std::iter::repeat_n(b'0', scale - buffer.len()));
+        out.extend_from_slice(&buffer);
+    } else {
+        let point = buffer.len() - scale;
+        out.extend_from_slice(&buffer[..point]);
+        out.push(b'.');
+        out.extend_from_slice(&buffer[point..]);
+    }
+}
+
+/// The plain text form as a string.
+pub fn to_text(unscaled: &[u8], scale: i16) -> String {
+    let mut out = Vec::with_capacity(40);
+    format(unscaled, scale, &mut out);
+    String::from_utf8(out).expect("digits, point and sign are ASCII")
+}
+
+/// Unscaled bytes and scale of `[+-]digits[.digits][e[+-]digits]`. `None` for anything else (also NaN and Infinity).
+pub fn parse(text: &str) -> Option<(Vec<u8>, i16)> {
+    let (mantissa, exponent) = match text.find(['e', 'E']) {
+        Some(at) => (text.get(..at)?, text.get(at + 1..)?.parse::<i32>().ok()?),
+        None => (text, 0),
+    };
+    let (negative, mantissa) = match mantissa.as_bytes().first()? {
+        b'-' => (true, &mantissa[1..]),
+        b'+' => (false, &mantissa[1..]),
+        _ => (false, mantissa),
+    };
+    let (whole, fraction) = mantissa.split_once('.').unwrap_or((mantissa, ""));
+    if whole.is_empty() && fraction.is_empty() {
+        return None;
+    }
+    let mut bytes: Vec<u8> = vec![0];
+    for digit in whole.bytes().chain(fraction.bytes()) {
+        if !digit.is_ascii_digit() {
+            return None;
+        }
+        multiply_add(&mut bytes, digit - b'0');
+    }
+    if negative {
+        negate(&mut bytes);
+    }
+    let scale = i16::try_from(i32::try_from(fraction.len()).ok()?.checked_sub(exponent)?).ok()?;
+    Some((minimal(&bytes).to_vec(), scale))
+}
+
+/// `bytes = bytes * 10 + digit`, kept non-negative in two's complement.
+fn multiply_add(bytes: &mut Vec<u8>, digit: u8) {
+    let mut carry = u16::from(digit);
+    for byte in bytes.iter_mut().rev() {
+        let value = u16::from(*byte) * 10 + carry;
+        *byte = (value & 0xff) as u8;
+        carry = value >> 8;
+    }
+    if carry > 0 {
+        bytes.insert(0, carry as u8);
+    }
+    if bytes[0] & 0x80 != 0 {
+        bytes.insert(0, 0);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn round(text: &str) -> String {
+        let (unscaled, scale) = parse(text).unwrap();
+        to_text(&unscaled, scale)
+    }
+
+    #[test]
+    fn text_survives_the_way_through_bytes() {
+        let long = format!("-{}.{}", "9".repeat(60), "123456789".repeat(5));
+        for text in ["0", "0.00", "-0.05", "99999999.99", "-1", "128", "-128", "32768", "-32769", "1.250000", &long] {
+            assert_eq!(round(text), text);
+        }
+        assert_eq!(round("1e3"), "1000");
+        assert_eq!(round("+12.5e-1"), "1.25");
+    }
+
+    #[test]
+    fn what_is_not_a_number_is_refused() {
+        for text in ["", "-", ".", "NaN", "1x", "Infinity", "1e", "--1"] {
+            assert_eq!(parse(text), None, "{text}");
+        }
+    }
+
+    #[test]
+    fn unscaled_bytes_match_debezium() {
+        // DEBEZIUM's sample: 18446744073709551615 as decimal(20,0).
+        let bytes = [0, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff];
+        assert_eq!(to_text(&bytes, 0), "18446744073709551615");
+        assert_eq!(to_text(&[0xff], 6), "-0.000001");
+    }
+}
