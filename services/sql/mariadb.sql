@@ -1,0 +1,7 @@
+-- The two users that Tidelock asks for on MariaDB. In production name the databases instead of *.*.
+CREATE USER IF NOT EXISTS 'debezium'@'%' IDENTIFIED BY 'debezium';
+GRANT SELECT, RELOAD, SHOW DATABASES, REPLICATION SLAVE, REPLICATION CLIENT, LOCK TABLES ON *.* TO 'debezium'@'%';
+
+CREATE USER IF NOT EXISTS 'tidelock'@'%' IDENTIFIED BY 'tidelock';
+-- CREATE and INDEX are for its own tidelock_* tables; BINLOG REPLAY lets it set server_id, which the loop guard needs.
+GRANT SELECT, INSERT, UPDATE, DELETE, CREATE, INDEX, BINLOG REPLAY ON *.* TO 'tidelock'@'%';
