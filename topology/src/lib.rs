@@ -1,6 +1,7 @@
 //! The engine of Tidelock: exact values, records, the processor graph, tasks, batches, the ledger contract, errors.
 //! It knows no Kafka, no SQL and no Avro: those are in the crates that depend on it.
 
+pub mod batch;
 pub mod data;
 pub mod error;
 pub mod ledger;
@@ -8,5 +9,6 @@ pub mod marks;
 pub mod policy;
 pub mod raw;
 pub mod record;
+pub mod sink;
 
 pub use error::{Error, ErrorKind, Result, Stage};

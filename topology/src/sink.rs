@@ -1,0 +1,140 @@
+//! The contract of every sink. One writer is one connection to a target, used by one lane, never shared.
+
+use async_trait::async_trait;
+
+use crate::batch::{ChangeBatch, HeldId};
+use crate::error::Error;
+use crate::ledger::{CasOutcome, Claim, ClaimReply, ClaimRequest, TaskKey};
+use crate::record::EntityId;
+
+/// What a kind of target can do; the engine asks instead of guessing.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Capabilities {
+    /// Rows and ledger commit together.
+    pub transactions: bool,
+    /// Rows can be locked and read back in the writing transaction (needed by checked entities).
+    pub read_back: bool,
+    /// History rows can be appended.
+    pub append: bool,
+    /// Writes can be tagged for a loop guard.
+    pub tags: bool,
+}
+
+/// Rows of one entity by outcome, for metrics.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct OutcomeCounts {
+    /// Records whose effect is now in the target, also those reduced away.
+    pub applied: u64,
+    /// Records that changed nothing because the target already had exactly that.
+    pub unchanged: u64,
+    /// Snapshot reads of a two-way entity that met a different row and left it alone (rule B8).
+    pub differs: u64,
+    /// Records parked or queued behind a held key.
+    pub parked: u64,
+    /// Records kept as dead.
+    pub dead: u64,
+}
+
+/// What an `apply` did.
+#[derive(Debug, Default)]
+pub struct Applied {
+    /// Counts by entity.
+    pub outcomes: Vec<(EntityId, OutcomeCounts)>,
+    /// True when the batch took the slow path (rule E4).
+    pub slow_path: bool,
+    /// Partitions whose topic must pause, with the reason (rule E5). Their records were *not* applied and their spans not moved;
+    /// the rest of the batch was.
+    pub paused: Vec<(TaskKey, Error)>,
+}
+
+/// Why an `apply` did not succeed.
+#[derive(Debug)]
+pub enum ApplyError {
+    /// The CAS of some tasks matched nothing; nothing was written (rule L3). The caller rebuilds the batch without them.
+    Cas(Vec<(TaskKey, CasOutcome)>),
+    /// The reply to COMMIT was lost: the outcome is unknown until the tasks are claimed again (rule L4). The connection is closed.
+    Unknown(Error),
+    /// Nothing was written. The caller decides by [`crate::policy::action`].
+    Failed(Error),
+}
+
+impl From<Error> for ApplyError {
+    fn from(error: Error) -> ApplyError {
+        ApplyError::Failed(error)
+    }
+}
+
+/// A held row that is due, with the original bytes to run through the topology again (rules H2, H3).
+#[derive(Clone, Debug)]
+pub struct HeldRow {
+    /// Its task.
+    pub task: TaskKey,
+    /// Its name within the task.
+    pub id: HeldId,
+    /// Attempts so far.
+    pub attempts: i32,
+    /// Original key bytes.
+    pub key: Option<Vec<u8>>,
+    /// Original value bytes.
+    pub value: Option<Vec<u8>>,
+    /// Headers in the encoding of [`crate::raw::encode_headers`].
+    pub headers: Vec<u8>,
+    /// Kafka timestamp in milliseconds.
+    pub timestamp_ms: i64,
+}
+
+/// Numbers of held rows of the claimed tasks, for metrics and `status`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct HeldCounts {
+    /// Waiting for something.
+    pub parked: u64,
+    /// Waiting behind a held row of the same key.
+    pub queued: u64,
+    /// Can never be applied as they are.
+    pub dead: u64,
+}
+
+/// One connection to a target. Methods are called by one lane, one at a time. A future that is dropped half-way leaves the writer
+/// in an unknown state: the next call must open a new connection (rule L4).
+#[async_trait]
+pub trait SinkWriter: Send {
+    /// What this target can do.
+    fn capabilities(&self) -> Capabilities;
+
+    /// Claims tasks in key order in one short transaction: raise the epoch, set the owner, *then* read (rules A1, L). Waits for a
+    /// zombie's open transaction. All or nothing: on error no claim counts.
+    ///
+    /// # Errors
+    /// `Transient` and `Environment`: try again. Others: the lane stops.
+    async fn claim(&mut self, requests: &[ClaimRequest]) -> Result<Vec<ClaimReply>, Error>;
+
+    /// Applies a batch with its progress in one transaction; CAS first (rule L1).
+    ///
+    /// # Errors
+    /// See [`ApplyError`]. Row errors are not errors of the call: such rows are parked or dead and counted in [`Applied`].
+    async fn apply(&mut self, batch: &ChangeBatch) -> Result<Applied, ApplyError>;
+
+    /// Heads of held keys of these tasks that are due for another try, oldest first, at most `limit` (rule H2).
+    ///
+    /// # Errors
+    /// As [`SinkWriter::claim`].
+    async fn due_held(&mut self, claims: &[Claim], limit: usize) -> Result<Vec<HeldRow>, Error>;
+
+    /// Counts held rows of these tasks.
+    ///
+    /// # Errors
+    /// As [`SinkWriter::claim`].
+    async fn held_counts(&mut self, claims: &[Claim]) -> Result<HeldCounts, Error>;
+
+    /// Runs a trivial statement: is the target there at all? (rule E2)
+    ///
+    /// # Errors
+    /// Why it is not.
+    async fn probe(&mut self) -> Result<(), Error>;
+
+    /// Forgets tasks that were revoked: their cached held keys. Does no I/O.
+    fn forget(&mut self, tasks: &[TaskKey]);
+
+    /// Closes the connection without waiting; the next call opens a new one.
+    fn disconnect(&mut self);
+}
