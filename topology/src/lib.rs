@@ -6,6 +6,7 @@ pub mod data;
 pub mod error;
 pub mod ledger;
 pub mod marks;
+pub mod observe;
 pub mod policy;
 pub mod raw;
 pub mod record;
