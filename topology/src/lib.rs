@@ -10,6 +10,7 @@ pub mod observe;
 pub mod policy;
 pub mod raw;
 pub mod record;
+pub mod reduce;
 pub mod sink;
 
 pub use error::{Error, ErrorKind, Result, Stage};

@@ -39,7 +39,8 @@ pub enum Ignored {
     Control,
 }
 
-/// What a decoder made of a record.
+/// What a decoder made of a record. Lives on the stack for one record: boxing the large variant would cost an allocation per record.
+#[allow(clippy::large_enum_variant)]
 #[derive(Clone, Copy, Debug)]
 pub enum Decoded {
     /// A change; slot, offset and entity are filled in by the caller.
