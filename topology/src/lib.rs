@@ -4,6 +4,7 @@
 pub mod batch;
 pub mod data;
 pub mod error;
+pub mod guard;
 pub mod ledger;
 pub mod marks;
 pub mod observe;
