@@ -13,5 +13,6 @@ pub mod raw;
 pub mod record;
 pub mod reduce;
 pub mod sink;
+pub mod table;
 
 pub use error::{Error, ErrorKind, Result, Stage};
