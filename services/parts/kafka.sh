@@ -45,6 +45,7 @@ kafka_healthy() {
   grep -q 'Kafka Server started' "$LOG/kafka.log" || return 1
   local reply
   exec 3<>"/dev/tcp/$HOST/$(port_of kafka)" || return 1
+  # Length, ApiVersions (18) version 0, correlation 1, client "tide".
   printf '\0\0\0\x0e\0\x12\0\0\0\0\0\x01\0\x04tide' >&3
   reply=$(timeout 5 head -c 10 <&3 | od -An -v -tx1 | tr -d ' \n')
   exec 3>&-

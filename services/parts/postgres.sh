@@ -44,13 +44,8 @@ postgres_sql_as() { # postgres_sql_as PART argument…
   "${AS_POSTGRES[@]}" $BIN/psql -X -q -h $HOST -p "$(port_of "$part")" -U postgres "$@"
 }
 postgres_provision_as() { # postgres_provision_as PART FRESH
-  local database
   [ -f "$2" ] || return 0
   postgres_sql_as "$1" -d postgres -v ON_ERROR_STOP=1 <"$SERVICES/sql/postgres.sql"
-  # Rights on functions and schemas belong to a database; those of template1 are copied into every database made later.
-  for database in postgres template1; do
-    postgres_sql_as "$1" -d $database -v ON_ERROR_STOP=1 <"$SERVICES/sql/postgres-database.sql"
-  done
   rm "$2"
 }
 

@@ -1,1 +1,3 @@
-//! Test support.
+//! Test support: where the real servers are.
+
+pub mod servers;

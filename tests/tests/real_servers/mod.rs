@@ -1,0 +1,3 @@
+//! Tests against the servers of `services/stack`. Each uses its own databases, topics and connectors.
+
+mod stack;
