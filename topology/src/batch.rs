@@ -5,13 +5,16 @@
 
 use std::sync::Arc;
 
+use serde::{Deserialize, Serialize};
+
 use crate::data::{Arena, CellRange, Column, Layout};
 use crate::error::{Error, ErrorKind, Stage};
 use crate::ledger::TaskSpan;
 use crate::record::{EntityId, Raw, Record, Slot};
 
 /// How rows of an entity are written.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum WriteMode {
     /// The target holds one row per key, equal to the source's.
     #[default]
@@ -21,7 +24,8 @@ pub enum WriteMode {
 }
 
 /// What a snapshot read (`r`) does on a blind entity (rule B8).
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum SnapshotMode {
     /// One-way: like any other change.
     #[default]
@@ -31,7 +35,8 @@ pub enum SnapshotMode {
 }
 
 /// What a truncate event does (rule B7).
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum TruncateMode {
     /// The partition halts: a truncate has no order against other partitions.
     #[default]

@@ -6,6 +6,7 @@ pub mod data;
 pub mod error;
 pub mod guard;
 pub mod ledger;
+pub mod lens;
 pub mod marks;
 pub mod observe;
 pub mod policy;
