@@ -1,4 +1,5 @@
-//! The outside world.
+//! The outside world: the Kafka source, the trigger capture, one folder per sink, and the writer that all SQL sinks share.
 
 #[cfg(any(test, feature = "registry_server"))]
 pub mod registry_server;
+pub mod sql;
