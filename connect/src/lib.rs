@@ -1,5 +1,6 @@
 //! The outside world: the Kafka source, the trigger capture, one folder per sink, and the writer that all SQL sinks share.
 
+pub mod capture;
 #[cfg(any(test, feature = "registry_server"))]
 pub mod registry_server;
 pub mod sql;
