@@ -8,6 +8,7 @@ pub mod guard;
 pub mod ledger;
 pub mod lens;
 pub mod marks;
+pub mod moves;
 pub mod observe;
 pub mod policy;
 pub mod raw;

@@ -249,8 +249,9 @@ fn classify(arena: &Arena, record: &Record, index: u32, table: &ReduceTable) -> 
             Some(new_key) => (ChangeKind::MoveKey, Some(new_key), CellRange::default()),
             None => (ChangeKind::Delete, None, CellRange::default()),
         },
-        (_, Some(row)) if is_partial(arena, row) => (ChangeKind::Update, None, row),
+        // Before the partial row: the create half must find its delete half also when cells are missing.
         (_, Some(row)) if record.old_key.is_some() => (ChangeKind::Move, record.old_key, row),
+        (_, Some(row)) if is_partial(arena, row) => (ChangeKind::Update, None, row),
         (Operation::Read, Some(row)) if table.snapshot == SnapshotMode::InsertIfAbsent => {
             (ChangeKind::InsertIfAbsent, None, row)
         }
