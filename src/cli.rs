@@ -1,0 +1,125 @@
+//! The command line. Help texts here are the reference of the commands; clap ends with code 2 on a wrong command line.
+
+use std::path::PathBuf;
+
+use clap::{Parser, Subcommand, ValueEnum};
+
+/// Keeps databases in step, in both directions, over Kafka, exactly once.
+///
+/// Exit codes: 0 done, 1 error while running, 2 wrong configuration, 3 drain timed out.
+#[derive(Debug, Parser)]
+#[command(name = "tidelock", version, max_term_width = 100)]
+pub(crate) struct Cli {
+    /// The configuration file.
+    #[arg(long, short, global = true, env = "TIDELOCK_CONFIG", default_value = "tidelock.yaml")]
+    pub(crate) config: PathBuf,
+    /// What to do.
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+/// The commands.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Run all directions until SIGTERM; any number of equal workers may run at the same time.
+    Run,
+    /// Compare the configuration with both sides of every link and print the effective mapping. Changes nothing. Exit 1 if `run` would stop.
+    Check,
+    /// Print the sites, directions and processors of the configuration. Connects to nothing.
+    Describe {
+        /// How.
+        #[arg(long, value_enum, default_value_t = DescribeFormat::Text)]
+        format: DescribeFormat,
+    },
+    /// Write a commented configuration file to begin with.
+    Init {
+        /// Print it instead of writing the file.
+        #[arg(long)]
+        print: bool,
+    },
+    /// Show what a running worker does; without one, what the ledgers in the targets say.
+    Status {
+        /// As JSON.
+        #[arg(long)]
+        json: bool,
+        /// Address of a worker's HTTP interface; without it, `http.address` of the configuration.
+        #[arg(long, env = "TIDELOCK_STATUS_URL")]
+        url: Option<String>,
+    },
+    /// Create, update and look at the Debezium connectors of a Kafka Connect cluster.
+    #[cfg(feature = "rest")]
+    Connectors {
+        /// Address of Kafka Connect's REST interface.
+        #[arg(long, global = true, env = "TIDELOCK_CONNECT_URL", default_value = "http://localhost:8083")]
+        url: String,
+        /// What to do.
+        #[command(subcommand)]
+        action: Connectors,
+    },
+    /// Publish the changes of sites that Tidelock captures itself (SQLite), until SIGTERM.
+    Capture {
+        #[command(subcommand)]
+        action: Option<Capture>,
+    },
+    /// Two SQLite databases kept in step in this process, without any server.
+    #[cfg(feature = "demo")]
+    Demo {
+        /// Stay up afterwards and print where the metrics are.
+        #[arg(long)]
+        keep: bool,
+    },
+    /// Look at the configuration.
+    Config {
+        /// What to do.
+        #[command(subcommand)]
+        action: ConfigAction,
+    },
+}
+
+/// Forms of `describe`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum DescribeFormat {
+    /// For people.
+    Text,
+    /// A diagram in Mermaid.
+    Mermaid,
+}
+
+/// Actions of `connectors`.
+#[cfg(feature = "rest")]
+#[derive(Debug, Subcommand)]
+pub(crate) enum Connectors {
+    /// Create or update a connector for every `*.json` file of a folder. `${NAME}` and `${NAME:-default}` in the files stand for
+    /// environment variables.
+    Apply {
+        /// The folder, or one file.
+        path: PathBuf,
+    },
+    /// Show the states of connectors and tasks. Exit 1 if one is not running.
+    Status {
+        /// As JSON.
+        #[arg(long)]
+        json: bool,
+    },
+}
+
+/// Actions of `capture`.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Capture {
+    /// Make the triggers and tables that the capture needs (all named `tidelock_*`).
+    Install,
+    /// Remove them.
+    Remove,
+}
+
+/// Actions of `config`.
+#[derive(Debug, Subcommand)]
+pub(crate) enum ConfigAction {
+    /// Print the effective configuration: file, environment and defaults together, secrets masked.
+    Print,
+}
+
+/// Reads the command line; on a wrong one says so and ends the process with code 2.
+pub(crate) fn parse() -> Cli {
+    Cli::parse()
+}
