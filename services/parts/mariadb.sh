@@ -15,7 +15,8 @@ mariadb_start() {
     touch "$home/fresh"
   fi
   spawn mariadb mariadbd --defaults-file="$SERVICES/conf/mariadb.cnf" --user=root --datadir="$home/data" \
-    --bind-address="$HOST" --port="$(port_of mariadb)" --socket="$home/socket" --pid-file="$home/pid" --server-id=19308
+    --bind-address="$HOST" --port="$(port_of mariadb)" --socket="$home/socket" --pid-file="$home/pid" --server-id=19308 \
+    --auto-increment-increment=2 --auto-increment-offset=1 # as in mysql.sh
 }
 
 mariadb_template() {

@@ -12,8 +12,9 @@ mysql2_data() { echo "$SID$(mysql_home mysql2)"; }
 mysql_home() { echo "/srv/mysql-$(port_of "$1")"; }
 mysql_server() { chroot "$SID" /usr/sbin/mysqld "$@"; }
 
-mysql_start_as() { # mysql_start_as PART SERVER_ID
-  local part=$1 server_id=$2 home template=$CACHE/template-mysql
+# Ids that the servers allot never meet, as two-way links with `ids: same` need: this one takes those ≡ OFFSET modulo 2.
+mysql_start_as() { # mysql_start_as PART SERVER_ID OFFSET
+  local part=$1 server_id=$2 offset=$3 home template=$CACHE/template-mysql
   home=$(mysql_home "$part")
   mkdir -p "$SID$home"
   if [ ! -d "$SID$home/data/mysql" ]; then
@@ -25,7 +26,7 @@ mysql_start_as() { # mysql_start_as PART SERVER_ID
   cp "$SERVICES/conf/mysql.cnf" "$SID$home/my.cnf"
   spawn "$part" chroot "$SID" /usr/sbin/mysqld --defaults-file="$home/my.cnf" --user=root --datadir="$home/data" \
     --performance-schema=OFF --mysqlx=OFF --bind-address="$HOST" --port="$(port_of "$part")" --socket="$home/socket" --pid-file="$home/pid" \
-    --server-id="$server_id"
+    --server-id="$server_id" --auto-increment-increment=2 --auto-increment-offset="$offset"
 }
 
 # Initialising takes seconds; a copy of the result does not.
@@ -55,12 +56,12 @@ mysql_provision_as() {
   rm "$fresh"
 }
 
-mysql_start() { mysql_start_as mysql 19306; }
+mysql_start() { mysql_start_as mysql 19306 1; }
 mysql_sql() { mysql_sql_as mysql "$@"; }
 mysql_healthy() { mysql_sql -e 'select 1'; }
 mysql_provision() { mysql_provision_as mysql; }
 
-mysql2_start() { mysql_start_as mysql2 19307; }
+mysql2_start() { mysql_start_as mysql2 19307 2; }
 mysql2_sql() { mysql_sql_as mysql2 "$@"; }
 mysql2_healthy() { mysql2_sql -e 'select 1'; }
 mysql2_provision() { mysql_provision_as mysql2; }

@@ -1,3 +1,4 @@
-//! Test support: where the real servers are.
+//! Test support: where the real servers are, and the examples under names of their own.
 
+pub mod example;
 pub mod servers;

@@ -1,0 +1,281 @@
+//! Brings one of `examples/` to life under names of its own, so that tests run beside each other: databases with the
+//! example's schema, its connectors, and the environment that its `tidelock.yaml` reads. What it makes it also removes.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use rdkafka::ClientConfig;
+use rdkafka::admin::{AdminClient, AdminOptions};
+use rdkafka::client::DefaultClientContext;
+use serde_json::Value;
+use sqlx::{Connection, Executor, MySqlConnection, PgConnection};
+
+use crate::servers::{self, Role, Server};
+
+/// One database of an example.
+#[derive(Clone, Copy, Debug)]
+pub struct Side {
+    /// Name of the site in `tidelock.yaml`; in capitals it begins the names of the side's variables.
+    pub site: &'static str,
+    /// Where it lives.
+    pub server: Server,
+    /// Files of `schema/` that make the tables, then those that fill them.
+    pub schema: &'static [&'static str],
+    /// Tables that the connector reads.
+    pub tables: &'static [&'static str],
+}
+
+/// A folder of `examples/`.
+#[derive(Clone, Copy, Debug)]
+pub struct Example {
+    /// Name of the folder.
+    pub folder: &'static str,
+    /// Left and right side of the link.
+    pub sides: [Side; 2],
+}
+
+const SHOP_TABLES: &[&str] = &["users", "products", "orders"];
+const LEGACY_TABLES: &[&str] = &["legacy_users", "legacy_posts", "legacy_likes"];
+const REVAMP_TABLES: &[&str] = &["revamp_users", "revamp_posts", "revamp_likes"];
+
+/// `examples/mysql-postgres`.
+pub const MYSQL_POSTGRES: Example = Example {
+    folder: "mysql-postgres",
+    sides: [
+        Side { site: "mysql", server: Server::Mysql, schema: &["mysql.sql", "mysql-rows.sql"], tables: SHOP_TABLES },
+        Side { site: "postgres", server: Server::Postgres, schema: &["postgres.sql"], tables: SHOP_TABLES },
+    ],
+};
+
+/// `examples/blog`.
+pub const BLOG: Example = blog("blog", Server::Mysql, Server::Mysql2);
+
+/// `examples/blog-mariadb-postgres`.
+pub const BLOG_MARIADB_POSTGRES: Example = blog("blog-mariadb-postgres", Server::Mariadb, Server::Postgres18);
+
+const fn blog(folder: &'static str, legacy: Server, revamp: Server) -> Example {
+    Example {
+        folder,
+        sides: [
+            Side { site: "legacy", server: legacy, schema: &["legacy.sql", "legacy-rows.sql"], tables: LEGACY_TABLES },
+            Side { site: "revamp", server: revamp, schema: &["revamp.sql", "revamp-rows.sql"], tables: REVAMP_TABLES },
+        ],
+    }
+}
+
+/// An example under names of its own.
+#[derive(Debug)]
+pub struct Running {
+    /// Which one.
+    pub example: Example,
+    /// Environment of its connectors and of its `tidelock.yaml`.
+    pub variables: BTreeMap<String, String>,
+    /// What makes the names unique: letters, digits and underscores.
+    name: String,
+}
+
+impl Example {
+    /// Its folder in the checkout.
+    pub fn path(&self) -> PathBuf {
+        Path::new(env!("CARGO_MANIFEST_DIR")).join("../examples").join(self.folder)
+    }
+
+    /// Chooses names; makes nothing yet. `test` is a short name of the test, in letters, digits and underscores. No two runs
+    /// have the same names: Connect remembers the position of a connector name even after the connector was deleted.
+    pub fn named(self, test: &str) -> Running {
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).expect("it is after 1970").as_millis();
+        let name = format!("{}_{test}_{:x}", self.folder.replace('-', "_"), now & 0xffff_ffff);
+        let mut variables = BTreeMap::from([
+            ("PIPELINE".to_owned(), name.clone()),
+            ("KAFKA_BROKERS".to_owned(), servers::kafka()),
+            ("CONNECT_KAFKA_BROKERS".to_owned(), servers::kafka()),
+            ("SCHEMA_REGISTRY_URL".to_owned(), servers::registry()),
+            ("CONVERTER_REGISTRY_URL".to_owned(), servers::address("TIDELOCK_TEST_CONVERTER_REGISTRY")),
+            ("TIDELOCK_CONNECT_URL".to_owned(), servers::connect()),
+        ]);
+        for (index, side) in self.sides.iter().enumerate() {
+            let database = format!("{name}_{}", side.site);
+            let url = side.server.url(Role::Writer, &database);
+            let port = url.rsplit(':').next().and_then(|end| end.split('/').next()).unwrap_or_default().to_owned();
+            let mut set = |variable: &str, value: String| {
+                variables.insert(format!("{}_{variable}", side.site.to_uppercase()), value);
+            };
+            // A connector is a replica to MySQL: two of them on one server must not have the same number.
+            set("CONNECTOR_SERVER_ID", (1_000_000 + u32::from(crc16(&name)) * 2 + index as u32).to_string());
+            set("PREFIX", database.replace('_', "-"));
+            set("SLOT", format!("tidelock_{database}"));
+            set("PORT", port);
+            set("URL", url);
+            set("DATABASE", database);
+        }
+        Running { example: self, variables, name }
+    }
+}
+
+/// A small spread-out number from a name.
+fn crc16(text: &str) -> u16 {
+    text.bytes().fold(0xffff, |sum, byte| {
+        (0..8).fold(sum ^ u16::from(byte), |sum, _| if sum & 1 == 1 { (sum >> 1) ^ 0xa001 } else { sum >> 1 })
+    })
+}
+
+impl Running {
+    /// A variable of a side, such as `DATABASE` or `PREFIX`.
+    pub fn variable(&self, side: &Side, name: &str) -> &str {
+        &self.variables[&format!("{}_{name}", side.site.to_uppercase())]
+    }
+
+    /// Topic of a side's table.
+    pub fn topic(&self, side: &Side, table: &str) -> String {
+        let middle = match side.server {
+            Server::Postgres | Server::Postgres18 => "public",
+            Server::Mysql | Server::Mysql2 | Server::Mariadb => self.variable(side, "DATABASE"),
+        };
+        format!("{}.{middle}.{table}", self.variable(side, "PREFIX"))
+    }
+
+    /// Makes both databases anew, with the example's tables and rows.
+    pub async fn create_databases(&self) {
+        for side in &self.example.sides {
+            self.drop_database(side).await;
+            let database = self.variable(side, "DATABASE");
+            execute(side.server, "", &format!("CREATE DATABASE {database}")).await;
+            for file in side.schema {
+                let path = self.example.path().join("schema").join(file);
+                let sql = std::fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
+                execute(side.server, database, &sql).await;
+            }
+        }
+    }
+
+    /// Creates the connectors of the example and waits until all their tasks run.
+    pub async fn apply_connectors(&self) {
+        let client = reqwest::Client::new();
+        for (name, config) in self.connectors() {
+            let address = format!("{}/connectors/{name}", servers::connect());
+            let reply = client.put(format!("{address}/config")).json(&config).send().await.expect("Connect answers");
+            let status = reply.status();
+            assert!(status.is_success(), "{name}: {status}: {}", reply.text().await.unwrap_or_default());
+            let deadline = Instant::now() + Duration::from_secs(60);
+            loop {
+                let state = status_of(&client, &address).await;
+                if state == ["RUNNING", "RUNNING"] {
+                    break;
+                }
+                assert!(Instant::now() < deadline && !state.iter().any(|part| part == "FAILED"), "{name}: {state:?}");
+                tokio::time::sleep(Duration::from_millis(200)).await;
+            }
+        }
+    }
+
+    /// The example's connectors, as `connectors/*.json` has them with our names in.
+    pub fn connectors(&self) -> Vec<(String, Value)> {
+        let mut files: Vec<PathBuf> = std::fs::read_dir(self.example.path().join("connectors"))
+            .expect("the example has connectors")
+            .map(|entry| entry.expect("readable").path())
+            .collect();
+        files.sort();
+        files
+            .iter()
+            .map(|file| {
+                let text = self.expand(&std::fs::read_to_string(file).expect("readable"));
+                let mut connector: Value = serde_json::from_str(&text).expect("a connector is JSON");
+                let name = connector["name"].as_str().expect("a connector has a name").to_owned();
+                (name, connector["config"].take())
+            })
+            .collect()
+    }
+
+    /// Puts variables, or their defaults, in the place of `${NAME:-default}`.
+    fn expand(&self, text: &str) -> String {
+        let mut parts = text.split("${");
+        let mut expanded = parts.next().unwrap_or_default().to_owned();
+        for part in parts {
+            let (reference, rest) = part.split_once('}').expect("`${` has an end");
+            let (name, default) = reference.split_once(":-").unwrap_or((reference, ""));
+            expanded.push_str(self.variables.get(name).map_or(default, String::as_str));
+            expanded.push_str(rest);
+        }
+        expanded
+    }
+
+    /// Removes connectors, replication slots, databases and topics.
+    pub async fn remove(&self) {
+        let client = reqwest::Client::new();
+        for (name, _) in self.connectors() {
+            client.delete(format!("{}/connectors/{name}", servers::connect())).send().await.expect("Connect answers");
+        }
+        for side in &self.example.sides {
+            self.drop_database(side).await;
+        }
+        self.delete_topics().await;
+    }
+
+    async fn delete_topics(&self) {
+        let admin: AdminClient<DefaultClientContext> =
+            ClientConfig::new().set("bootstrap.servers", servers::kafka()).create().expect("a client");
+        let metadata = admin.inner().fetch_metadata(None, Duration::from_secs(10)).expect("Kafka answers");
+        let ours: Vec<&str> = metadata
+            .topics()
+            .iter()
+            .map(|topic| topic.name())
+            .filter(|topic| self.example.sides.iter().any(|side| topic.contains(self.variable(side, "PREFIX"))))
+            .collect();
+        if ours.is_empty() {
+            return;
+        }
+        admin.delete_topics(&ours, &AdminOptions::new()).await.expect("Kafka answers");
+    }
+
+    async fn drop_database(&self, side: &Side) {
+        let database = self.variable(side, "DATABASE");
+        if let Server::Postgres | Server::Postgres18 = side.server {
+            let slot = self.variable(side, "SLOT");
+            let drop = format!(
+                "SELECT pg_drop_replication_slot(slot_name) FROM pg_replication_slots WHERE slot_name = '{slot}'"
+            );
+            let mut admin = PgConnection::connect(&side.server.url(Role::Admin, "postgres")).await.expect("it answers");
+            // The slot stays active for a moment after its connector was deleted.
+            let deadline = Instant::now() + Duration::from_secs(30);
+            while let Err(error) = admin.execute(sqlx::AssertSqlSafe(drop.clone())).await {
+                assert!(Instant::now() < deadline, "cannot drop slot {slot}: {error}");
+                tokio::time::sleep(Duration::from_millis(200)).await;
+            }
+            let drop = format!("DROP DATABASE IF EXISTS {database} WITH (FORCE)");
+            admin.execute(sqlx::AssertSqlSafe(drop.clone())).await.expect("drop");
+        } else {
+            execute(side.server, "", &format!("DROP DATABASE IF EXISTS {database}")).await;
+        }
+    }
+
+    /// What tells this run from others.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+}
+
+async fn status_of(client: &reqwest::Client, address: &str) -> Vec<String> {
+    let Ok(reply) = client.get(format!("{address}/status")).send().await else { return Vec::new() };
+    let status: Value = reply.json().await.unwrap_or_default();
+    let connector = status["connector"]["state"].as_str().map(str::to_owned);
+    let tasks = status["tasks"].as_array().into_iter().flatten().filter_map(|task| task["state"].as_str());
+    connector.into_iter().chain(tasks.map(str::to_owned)).collect()
+}
+
+/// Runs SQL statements as admin. An empty database name means none.
+pub async fn execute(server: Server, database: &str, sql: &str) {
+    let url = server.url(Role::Admin, database);
+    let result = match server {
+        Server::Postgres | Server::Postgres18 => {
+            let url = if database.is_empty() { server.url(Role::Admin, "postgres") } else { url };
+            let mut connection = PgConnection::connect(&url).await.expect("PostgreSQL answers");
+            sqlx::raw_sql(sqlx::AssertSqlSafe(sql)).execute(&mut connection).await.map(drop)
+        }
+        Server::Mysql | Server::Mysql2 | Server::Mariadb => {
+            let mut connection = MySqlConnection::connect(&url).await.expect("the server answers");
+            sqlx::raw_sql(sqlx::AssertSqlSafe(sql)).execute(&mut connection).await.map(drop)
+        }
+    };
+    result.unwrap_or_else(|error| panic!("{server:?} {database}: {error}\n{sql}"));
+}
