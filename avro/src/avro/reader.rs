@@ -1,0 +1,161 @@
+//! Bounds-checked primitives of Avro's binary form. No read panics, whatever the bytes are.
+
+use topology::data::Span;
+
+use crate::fault::Fault;
+
+/// Reads bytes that also stand in an arena from `base` on, so that spans can point there.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Reader<'a> {
+    bytes: &'a [u8],
+    at: usize,
+    base: u32,
+}
+
+impl<'a> Reader<'a> {
+    /// Reads `bytes` from `start` on; byte 0 stands at `base` in the arena.
+    pub(crate) fn new(bytes: &'a [u8], start: usize, base: u32) -> Reader<'a> {
+        Reader { bytes, at: start, base }
+    }
+
+    /// Bytes not read yet.
+    pub(crate) fn remaining(&self) -> usize {
+        self.bytes.len().saturating_sub(self.at)
+    }
+
+    /// `length` bytes and where they stand in the arena.
+    #[inline]
+    pub(crate) fn take(&mut self, length: usize) -> Result<(&'a [u8], Span), Fault> {
+        let end = self.at.checked_add(length).ok_or(Fault::Length)?;
+        let taken = self.bytes.get(self.at..end).ok_or(Fault::End)?;
+        // A record is shorter than 4 GiB, so neither sum can overflow: the whole record was stored in an arena.
+        let span = Span { start: self.base + self.at as u32, length: length as u32 };
+        self.at = end;
+        Ok((taken, span))
+    }
+
+    /// A zigzag variable-length integer.
+    #[inline]
+    pub(crate) fn long(&mut self) -> Result<i64, Fault> {
+        let rest = self.bytes.get(self.at..).ok_or(Fault::End)?;
+        if let Some(first) = rest.first().filter(|first| **first < 0x80) {
+            self.at += 1;
+            return Ok(unzigzag(u64::from(*first)));
+        }
+        let mut value = 0_u64;
+        for (index, byte) in rest.iter().take(10).enumerate() {
+            // The tenth byte has one bit left.
+            if index == 9 && *byte > 1 {
+                return Err(Fault::Varint);
+            }
+            value |= u64::from(byte & 0x7f) << (7 * index);
+            if *byte < 0x80 {
+                self.at += index + 1;
+                return Ok(unzigzag(value));
+            }
+        }
+        Err(if rest.len() < 10 { Fault::End } else { Fault::Varint })
+    }
+
+    /// A 32-bit integer, which Avro writes like a long.
+    #[inline]
+    pub(crate) fn int(&mut self) -> Result<i64, Fault> {
+        let value = self.long()?;
+        if i32::try_from(value).is_ok() { Ok(value) } else { Err(Fault::IntegerRange) }
+    }
+
+    /// A length or index: a long that is not negative.
+    #[inline]
+    pub(crate) fn size(&mut self) -> Result<usize, Fault> {
+        usize::try_from(self.long()?).map_err(|_| Fault::Length)
+    }
+
+    /// Length-prefixed bytes.
+    #[inline]
+    pub(crate) fn bytes(&mut self) -> Result<(&'a [u8], Span), Fault> {
+        let length = self.size()?;
+        self.take(length)
+    }
+
+    /// Length-prefixed text, validated.
+    #[inline]
+    pub(crate) fn text(&mut self) -> Result<(&'a str, Span), Fault> {
+        let (bytes, span) = self.bytes()?;
+        Ok((std::str::from_utf8(bytes).map_err(|_| Fault::Utf8)?, span))
+    }
+
+    /// One byte, 0 or 1.
+    #[inline]
+    pub(crate) fn bool(&mut self) -> Result<bool, Fault> {
+        match self.take(1)?.0 {
+            [0] => Ok(false),
+            [1] => Ok(true),
+            _ => Err(Fault::Boolean),
+        }
+    }
+
+    /// Single precision.
+    #[inline]
+    pub(crate) fn float(&mut self) -> Result<f32, Fault> {
+        let (bytes, _) = self.take(4)?;
+        Ok(f32::from_le_bytes(bytes.try_into().map_err(|_| Fault::End)?))
+    }
+
+    /// Double precision.
+    #[inline]
+    pub(crate) fn double(&mut self) -> Result<f64, Fault> {
+        let (bytes, _) = self.take(8)?;
+        Ok(f64::from_le_bytes(bytes.try_into().map_err(|_| Fault::End)?))
+    }
+
+    /// The next block of an array or map: number of items, 0 at the end. Checked against what the record can still hold, because
+    /// a few bytes may declare 2^63 items; `budget` bounds items that take no byte.
+    pub(crate) fn block(&mut self, items_may_be_empty: bool, budget: &mut usize) -> Result<usize, Fault> {
+        let declared = self.long()?;
+        let count = usize::try_from(declared.unsigned_abs()).map_err(|_| Fault::Items)?;
+        if declared < 0 {
+            self.size()?;
+        }
+        if count > self.remaining() && !items_may_be_empty {
+            return Err(Fault::Items);
+        }
+        *budget = budget.checked_sub(count).ok_or(Fault::Items)?;
+        Ok(count)
+    }
+}
+
+/// Most items of one array or map: more is refused, because each costs a cell of 16 bytes.
+pub(crate) const ITEMS_MAX: usize = 4 << 20;
+
+fn unzigzag(value: u64) -> i64 {
+    (value >> 1) as i64 ^ -((value & 1) as i64)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn long(bytes: &[u8]) -> Result<i64, Fault> {
+        Reader::new(bytes, 0, 0).long()
+    }
+
+    #[test]
+    fn integers_at_the_ends_of_their_range() {
+        assert_eq!(long(&[0]), Ok(0));
+        assert_eq!(long(&[1]), Ok(-1));
+        assert_eq!(long(&[0xfe, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 1]), Ok(i64::MAX));
+        assert_eq!(long(&[0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 1]), Ok(i64::MIN));
+        assert_eq!(long(&[0x80]), Err(Fault::End));
+        assert_eq!(long(&[0xff; 10]), Err(Fault::Varint));
+        assert_eq!(Reader::new(&[0x80, 0x80, 0x80, 0x80, 0x10], 0, 0).int(), Err(Fault::IntegerRange));
+    }
+
+    #[test]
+    fn lengths_beyond_the_record_are_refused() {
+        assert_eq!(Reader::new(&[4, b'x'], 0, 0).bytes(), Err(Fault::End));
+        assert_eq!(Reader::new(&[1], 0, 0).bytes(), Err(Fault::Length));
+        let huge = [0xfe, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 1];
+        assert_eq!(Reader::new(&huge, 0, 0).block(false, &mut 100), Err(Fault::Items));
+        assert_eq!(Reader::new(&huge, 0, 0).block(true, &mut 100), Err(Fault::Items));
+    }
+}

@@ -1,0 +1,237 @@
+//! Debezium's `source` block: which fields count, and how they become [`Source`]. Shared by all formats.
+//!
+//! Every field that only some versions or connectors send is optional. The identity (rule D2) is a chain of hashes, so that
+//! ("a", "bc") and ("ab", "c") differ.
+
+use topology::data::Span;
+use topology::record::{Connector, Position, Source};
+use xxhash_rust::xxh3::xxh3_64_with_seed;
+
+use crate::value::Primitive;
+
+/// The fields that the engine needs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum SourceField {
+    Connector,
+    Name,
+    Snapshot,
+    Milliseconds,
+    Microseconds,
+    Sequence,
+    ServerId,
+    Gtid,
+    File,
+    Position,
+    Row,
+    Lsn,
+    TransactionId,
+    Origin,
+    Tag,
+    ChangeId,
+}
+
+impl SourceField {
+    /// By its name in the block.
+    pub(crate) fn of(name: &str) -> Option<SourceField> {
+        Some(match name {
+            "connector" => SourceField::Connector,
+            "name" => SourceField::Name,
+            "snapshot" => SourceField::Snapshot,
+            "ts_ms" => SourceField::Milliseconds,
+            "ts_us" => SourceField::Microseconds,
+            "sequence" => SourceField::Sequence,
+            "server_id" => SourceField::ServerId,
+            "gtid" => SourceField::Gtid,
+            "file" => SourceField::File,
+            "pos" => SourceField::Position,
+            "row" => SourceField::Row,
+            "lsn" => SourceField::Lsn,
+            "txId" => SourceField::TransactionId,
+            "origin" => SourceField::Origin,
+            "tag" => SourceField::Tag,
+            "change_id" => SourceField::ChangeId,
+            _ => return None,
+        })
+    }
+}
+
+/// The block while it is being read.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct SourceBuilder<'a> {
+    connector: &'a str,
+    name: &'a str,
+    snapshot: bool,
+    milliseconds: Option<i64>,
+    microseconds: Option<i64>,
+    sequence: &'a str,
+    server_id: i64,
+    gtid: Option<(&'a str, Span)>,
+    file: &'a str,
+    position: Option<i64>,
+    row: i64,
+    lsn: Option<i64>,
+    transaction_id: Option<i64>,
+    origin: Option<Span>,
+    tag: Option<Span>,
+    change_id: Option<i64>,
+}
+
+impl<'a> SourceBuilder<'a> {
+    /// Takes one field; values of an unexpected type are as good as absent.
+    pub(crate) fn set(&mut self, field: SourceField, value: Primitive<'a>) {
+        match (field, value) {
+            (SourceField::Connector, Primitive::Text(text, _)) => self.connector = text,
+            (SourceField::Name, Primitive::Text(text, _)) => self.name = text,
+            (SourceField::Snapshot, Primitive::Text(text, _)) => self.snapshot = !text.eq_ignore_ascii_case("false"),
+            (SourceField::Snapshot, Primitive::Bool(snapshot)) => self.snapshot = snapshot,
+            (SourceField::Sequence, Primitive::Text(text, _)) => self.sequence = text,
+            (SourceField::File, Primitive::Text(text, _)) => self.file = text,
+            (SourceField::Gtid, Primitive::Text(text, span)) if !text.is_empty() => self.gtid = Some((text, span)),
+            (SourceField::Origin, Primitive::Text(text, span)) if !text.is_empty() => self.origin = Some(span),
+            (SourceField::Tag, Primitive::Text(text, span)) if !text.is_empty() => self.tag = Some(span),
+            (SourceField::Milliseconds, Primitive::Int(number)) => self.milliseconds = Some(number),
+            (SourceField::Microseconds, Primitive::Int(number)) => self.microseconds = Some(number),
+            (SourceField::ServerId, Primitive::Int(number)) => self.server_id = number,
+            (SourceField::Position, Primitive::Int(number)) => self.position = Some(number),
+            (SourceField::Row, Primitive::Int(number)) => self.row = number,
+            (SourceField::Lsn, Primitive::Int(number)) => self.lsn = Some(number),
+            (SourceField::TransactionId, Primitive::Int(number)) => self.transaction_id = Some(number),
+            (SourceField::ChangeId, Primitive::Int(number)) => self.change_id = Some(number),
+            _ => {}
+        }
+    }
+
+    /// The finished block.
+    pub(crate) fn finish(&self) -> Source {
+        let connector = match self.connector {
+            "mysql" => Connector::MySql,
+            "mariadb" => Connector::MariaDb,
+            "postgresql" => Connector::Postgres,
+            "tidelock" => Connector::Tidelock,
+            _ => Connector::None,
+        };
+        let mut identity = xxh3_64_with_seed(self.connector.as_bytes(), 0);
+        identity = xxh3_64_with_seed(self.name.as_bytes(), identity);
+        identity = xxh3_64_with_seed(&self.server_id.to_le_bytes(), identity);
+        if let Some((gtid, _)) = self.gtid
+            && let Some((uuid, _)) = gtid.split_once(':')
+        {
+            identity = xxh3_64_with_seed(uuid.as_bytes(), identity);
+        }
+        Source {
+            connector,
+            snapshot: self.snapshot,
+            identity,
+            position: self.place(connector),
+            committed_at_us: self
+                .microseconds
+                .or_else(|| self.milliseconds.map(|milliseconds| milliseconds.saturating_mul(1_000)))
+                .unwrap_or(0),
+            server_id: self.server_id,
+            gtid: self.gtid.map(|(_, span)| span),
+            origin: if connector == Connector::Tidelock { self.tag } else { self.origin },
+            transaction_id: self.transaction_id,
+        }
+    }
+
+    fn place(&self, connector: Connector) -> Option<Position> {
+        let unsigned = |number: i64| u64::try_from(number).ok();
+        match connector {
+            Connector::MySql | Connector::MariaDb => {
+                Some(Position(file_number(self.file)?, unsigned(self.position?)?, unsigned(self.row)?))
+            }
+            Connector::Postgres => match parse_sequence(self.sequence) {
+                Some((commit, event)) => Some(Position(commit, event, 0)),
+                None => unsigned(self.lsn?).map(|lsn| Position(lsn, lsn, 0)),
+            },
+            Connector::Tidelock => unsigned(self.change_id?).map(|id| Position(id, 0, 0)),
+            Connector::None => None,
+        }
+    }
+}
+
+/// The number at the end of a binlog file's name: file 10 comes after file 9, and 1000000 after 999999.
+fn file_number(file: &str) -> Option<u64> {
+    let digits = file.len() - file.bytes().rev().take_while(u8::is_ascii_digit).count();
+    file.get(digits..)?.parse().ok()
+}
+
+/// Both numbers of `["30191560","30191600"]`; `None` when one is null or the text is something else.
+fn parse_sequence(text: &str) -> Option<(u64, u64)> {
+    let inner = text.trim().strip_prefix('[')?.strip_suffix(']')?;
+    let (commit, event) = inner.split_once(',')?;
+    let number = |text: &str| text.trim().strip_prefix('"')?.strip_suffix('"')?.parse::<u64>().ok();
+    Some((number(commit)?, number(event)?))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn text(text: &str) -> Primitive<'_> {
+        Primitive::Text(text, Span { start: 7, length: 1 })
+    }
+
+    #[test]
+    fn binlog_files_compare_by_number() {
+        assert_eq!(file_number("binlog.000002"), Some(2));
+        assert_eq!(file_number("mysql-bin-3.1000000"), Some(1_000_000));
+        assert_eq!(file_number("binlog"), None);
+        assert_eq!(file_number(""), None);
+    }
+
+    #[test]
+    fn a_sequence_needs_both_numbers() {
+        assert_eq!(parse_sequence("[\"12\",\"34\"]"), Some((12, 34)));
+        for broken in ["[null,\"34\"]", "[\"12\"]", "", "12,34", "[\"x\",\"1\"]"] {
+            assert_eq!(parse_sequence(broken), None, "{broken}");
+        }
+    }
+
+    #[test]
+    fn postgres_falls_back_to_its_lsn() {
+        let mut builder = SourceBuilder::default();
+        builder.set(SourceField::Connector, text("postgresql"));
+        builder.set(SourceField::Sequence, text("[null,\"34\"]"));
+        builder.set(SourceField::Lsn, Primitive::Int(34));
+        assert_eq!(builder.finish().position, Some(Position(34, 34, 0)));
+    }
+
+    #[test]
+    fn identity_follows_server_and_uuid_but_not_the_transaction_number() {
+        let identity = |server: i64, gtid: &str| {
+            let mut builder = SourceBuilder::default();
+            builder.set(SourceField::Connector, text("mysql"));
+            builder.set(SourceField::Name, text("my1"));
+            builder.set(SourceField::ServerId, Primitive::Int(server));
+            builder.set(SourceField::Gtid, text(gtid));
+            builder.finish().identity
+        };
+        assert_eq!(identity(1, "uuid:1"), identity(1, "uuid:2"));
+        assert_eq!(identity(1, "uuid:1"), identity(1, "uuid:tag:2"));
+        assert_ne!(identity(1, "uuid:1"), identity(2, "uuid:1"));
+        assert_ne!(identity(1, "uuid:1"), identity(1, "other:1"));
+    }
+
+    #[test]
+    fn every_snapshot_value_but_false_is_a_snapshot() {
+        for (value, snapshot) in [("first", true), ("incremental", true), ("last", true), ("false", false)] {
+            let mut builder = SourceBuilder::default();
+            builder.set(SourceField::Snapshot, text(value));
+            assert_eq!(builder.finish().snapshot, snapshot);
+        }
+        assert!(!SourceBuilder::default().finish().snapshot);
+    }
+
+    #[test]
+    fn the_tag_of_the_trigger_capture_is_its_origin() {
+        let mut builder = SourceBuilder::default();
+        builder.set(SourceField::Connector, text("tidelock"));
+        builder.set(SourceField::Tag, text("legacy"));
+        builder.set(SourceField::ChangeId, Primitive::Int(9));
+        builder.set(SourceField::Milliseconds, Primitive::Int(5));
+        let source = builder.finish();
+        assert!(source.origin.is_some());
+        assert_eq!((source.position, source.committed_at_us), (Some(Position(9, 0, 0)), 5_000));
+    }
+}
