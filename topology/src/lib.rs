@@ -2,15 +2,21 @@
 //! It knows no Kafka, no SQL and no Avro: those are in the crates that depend on it.
 
 pub mod batch;
+pub mod clock;
 pub mod data;
 pub mod error;
+pub mod graph;
 pub mod guard;
+pub mod lane;
 pub mod ledger;
 pub mod lens;
 pub mod marks;
 pub mod moves;
+pub mod mutation;
 pub mod observe;
+pub mod pipeline;
 pub mod policy;
+pub mod processor;
 pub mod raw;
 pub mod record;
 pub mod reduce;

@@ -10,6 +10,7 @@ use crate::batch::{
     BatchStage, Change, ChangeBatch, ChangeKind, END_OF_KEY, SnapshotMode, TableChanges, WriteMode, WriteTable,
 };
 use crate::data::{Arena, Cell, CellRange};
+use crate::mutation;
 use crate::record::{EntityId, Operation, Record};
 
 /// What reduce must know of each entity, indexed by [`EntityId`].
@@ -263,6 +264,9 @@ fn classify(arena: &Arena, record: &Record, index: u32, table: &ReduceTable) -> 
 /// Merges a later change of a key into an earlier one of the same stage.
 fn merge(batch: &mut ChangeBatch, earlier: Change, later: Change) -> Result<Change, NewStage> {
     use ChangeKind::{Append, Delete, InsertIfAbsent, Move, MoveKey, Replace, Update, Upsert};
+    if mutation::is_active(mutation::KEEP_FIRST_CHANGE) {
+        return Ok(Change { last_record: later.last_record, ..earlier });
+    }
     let mut merged = Change { first_record: earlier.first_record, old_key: earlier.old_key, ..later };
     merged.kind = match (earlier.kind, later.kind) {
         // A snapshot read of a two-way entity never decides over a real change of the same batch, in either order.

@@ -1,0 +1,122 @@
+//! What the two halves of a lane, and the Kafka source around them, say to each other.
+
+use crate::batch::ChangeBatch;
+use crate::error::Error;
+use crate::ledger::{Claim, ClaimReply, ClaimRequest, TaskKey};
+use crate::pipeline::Counts;
+use crate::sink::Applied;
+
+/// A batch on its way to the writer.
+#[derive(Debug)]
+pub struct SealedBatch {
+    /// The batch.
+    pub batch: ChangeBatch,
+    /// How often the lane had rewound when it was sealed; the writer drops batches from before its last rejection.
+    pub rewind: u64,
+    /// What became of records before the sink; told to the observer when the batch is committed.
+    pub counts: Counts,
+}
+
+/// From the polling half to the writer.
+#[derive(Debug)]
+pub enum Request {
+    /// Claim these tasks; retried for ever while the target is down (rule A1).
+    Claim(Vec<ClaimRequest>),
+    /// Apply this batch.
+    Apply(Box<SealedBatch>),
+    /// These tasks are not ours any more.
+    Forget(Vec<TaskKey>),
+    /// Finish what was handed over, then stop.
+    Drain,
+}
+
+/// Why a task's batch was not applied.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Rejection {
+    /// Fenced: claim again after a while.
+    Fenced,
+    /// The ledger is behind what we know: the target went back in time. Claim again at once and go on from there.
+    WentBack,
+    /// The ledger row is gone (rule L6).
+    Missing,
+    /// Nothing wrong with this task; its batch was abandoned because of another one.
+    Innocent,
+}
+
+/// From the writer to the polling half.
+#[derive(Debug)]
+pub enum Reply {
+    /// Answers to a claim, in the order of its requests, with the requests.
+    Claimed(Vec<(ClaimRequest, ClaimReply)>),
+    /// Applied; the batch comes back for its memory.
+    Applied {
+        /// The batch.
+        batch: Box<SealedBatch>,
+        /// What became of its records.
+        applied: Applied,
+        /// Tasks that were claimed again on the way (rule L4): their new epochs.
+        claims: Vec<Claim>,
+        /// Seconds from BEGIN to the reply to COMMIT.
+        seconds: f64,
+    },
+    /// Not applied; every task of the batch is listed. The lane rewinds.
+    Rejected {
+        /// The batch, for its memory.
+        batch: Box<SealedBatch>,
+        /// Why, per task.
+        tasks: Vec<(TaskKey, Rejection)>,
+    },
+    /// Sealed before a rewind and dropped; the batch comes back for its memory.
+    Stale(Box<SealedBatch>),
+    /// The writer stopped: drained, or an error that needs a person.
+    Stopped(Option<Error>),
+}
+
+/// A topic-partition by topic index.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct StartAt {
+    /// Index of the topic in the direction.
+    pub topic: usize,
+    /// Partition.
+    pub partition: i32,
+    /// Next offset to consume.
+    pub offset: i64,
+}
+
+/// From the polling half to what drives it.
+#[derive(Debug)]
+pub enum Command {
+    /// Send to the writer.
+    Send(Request),
+    /// Assign (or seek) the partition at this offset.
+    Start(StartAt),
+    /// Stop fetching the partition; it stays assigned.
+    Pause {
+        /// Index of the topic.
+        topic: usize,
+        /// Partition.
+        partition: i32,
+    },
+    /// The ledger has no row: look up the facts and call [`super::Lane::start_facts`].
+    ResolveStart {
+        /// Index of the topic.
+        topic: usize,
+        /// Partition.
+        partition: i32,
+        /// The ledger knows other partitions of the direction; hand it back with the facts.
+        direction_known: bool,
+    },
+}
+
+/// What Kafka knows about a partition that the ledger does not know (rules L5, L6).
+#[derive(Clone, Copy, Debug)]
+pub struct StartFacts {
+    /// Offset committed by the group, if any.
+    pub committed: Option<i64>,
+    /// Oldest offset.
+    pub low: i64,
+    /// Offset after the newest record.
+    pub high: i64,
+    /// First offset at or after the configured timestamp, when one is configured.
+    pub at_timestamp: Option<i64>,
+}

@@ -1,0 +1,24 @@
+//! A lane: one thread of work of a direction. It has two halves that talk in messages.
+//!
+//! * [`Lane`] is the polling half, a state machine without I/O: assignment, claims, offsets, batches. The Kafka source drives it with a
+//!   real consumer, the simulator with a fake one.
+//! * [`Writer`] is the writing half, a loop around one [`crate::sink::SinkWriter`]: retries, unknown commits, held rows.
+//!
+//! ```text
+//!             assigned            Claimed              records            Applied
+//!   (nothing) ───────► Claiming ─────────► Running ◄───────────► batches ───────► progress
+//!                         ▲                   │ Rejected: fenced
+//!                         └──── Fenced ◄──────┘   (claims again with backoff if still assigned, rule L3)
+//!   any ── revoked ──► (nothing)      Running ── cannot go on ──► Halted (others flow)
+//! ```
+
+mod message;
+mod polling;
+mod settings;
+mod task;
+mod writer;
+
+pub use message::{Command, Rejection, Reply, Request, SealedBatch, StartAt, StartFacts};
+pub use polling::{Lane, Taken};
+pub use settings::{FetchSchema, LaneSettings, RetrySettings, StartFrom};
+pub use writer::Writer;

@@ -1,0 +1,601 @@
+//! The polling half of a lane: a state machine without I/O.
+//!
+//! It keeps OFF-1 (progress never passes a record that is not in a batch or dropped under a counted outcome), OFF-2 (progress never goes
+//! back within an epoch) and ORD-1 (one task's records are handed over in offset order). After anything odd it *rewinds*: forgets what is
+//! not committed, and has the consumer seek to the ledger's offsets. That is simple, rare and cannot lose or double.
+
+use std::collections::{HashMap, VecDeque};
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::message::{Command, Rejection, Reply, Request, SealedBatch, StartAt, StartFacts};
+use super::settings::{LaneSettings, StartFrom};
+use super::task::{Task, TaskState};
+use crate::batch::ChangeBatch;
+use crate::clock::Clock;
+use crate::error::{Error, ErrorKind, Stage};
+use crate::ledger::{Claim, ClaimReply, ClaimRequest, Owner, TaskKey, TaskSpan};
+use crate::mutation;
+use crate::observe::{LaneObserver, LaneState, Outcome};
+use crate::pipeline::{Pipeline, Pushed};
+use crate::raw::RawRecord;
+use crate::record::Slot;
+use crate::reduce::{ReduceTable, Reducer};
+
+/// What became of a record that was offered to the lane.
+#[derive(Debug)]
+pub enum Taken {
+    /// It is in the batch being built, or dropped on purpose.
+    Yes,
+    /// Not ours, or not at the offset we wait for: ignored.
+    Ignored,
+    /// Its schema must be fetched; offer the same record again then.
+    SchemaNeeded(u32),
+    /// Its partition was halted; the commands say so.
+    Halted,
+    /// The lane must stop.
+    Fatal(Error),
+}
+
+/// The polling half.
+pub struct Lane {
+    settings: LaneSettings,
+    pipeline: Pipeline,
+    observer: Arc<dyn LaneObserver>,
+    clock: Arc<dyn Clock>,
+    /// Source of nonces and jitter; seeded in tests.
+    random: Box<dyn FnMut() -> u64 + Send>,
+    reducer: Reducer,
+    reduce_tables: Vec<ReduceTable>,
+    tasks: Vec<Option<Task>>,
+    slots: HashMap<(usize, i32), Slot>,
+    building: ChangeBatch,
+    /// When the first record of the building batch came; `None` while it is empty.
+    building_since_us: Option<u64>,
+    last_seal_us: u64,
+    spare: Vec<ChangeBatch>,
+    rewind: u64,
+    commands: VecDeque<Command>,
+    /// Batches handed over and not answered.
+    in_flight: usize,
+    in_flight_bytes: u64,
+}
+
+impl Lane {
+    /// A lane without partitions.
+    pub fn new(
+        settings: LaneSettings,
+        pipeline: Pipeline,
+        observer: Arc<dyn LaneObserver>,
+        clock: Arc<dyn Clock>,
+        random: Box<dyn FnMut() -> u64 + Send>,
+    ) -> Lane {
+        let reduce_tables = settings
+            .tables
+            .iter()
+            .zip(&settings.snapshots)
+            .map(|(table, snapshot)| ReduceTable::new(table, *snapshot))
+            .collect();
+        let last_seal_us = clock.now_us();
+        Lane {
+            settings,
+            pipeline,
+            observer,
+            clock,
+            random,
+            reducer: Reducer::default(),
+            reduce_tables,
+            tasks: Vec::new(),
+            slots: HashMap::new(),
+            building: ChangeBatch::default(),
+            building_since_us: None,
+            last_seal_us,
+            spare: Vec::new(),
+            rewind: 0,
+            commands: VecDeque::new(),
+            in_flight: 0,
+            in_flight_bytes: 0,
+        }
+    }
+
+    /// The next thing to do, in order.
+    pub fn next_command(&mut self) -> Option<Command> {
+        self.commands.pop_front()
+    }
+
+    /// The group assigned partitions: notes them and asks for their claims (rule A1). No I/O.
+    pub fn assigned(&mut self, partitions: &[(usize, i32)]) {
+        let mut requests = Vec::new();
+        for (topic, partition) in partitions.iter().copied() {
+            if self.slots.contains_key(&(topic, partition)) {
+                continue;
+            }
+            let key = TaskKey {
+                pipeline: self.settings.pipeline.clone(),
+                direction: self.settings.direction.clone(),
+                topic: self.pipeline.topics()[topic].name.as_str().into(),
+                partition,
+            };
+            let free = self.tasks.iter().position(Option::is_none).unwrap_or(self.tasks.len());
+            let slot = Slot(u16::try_from(free).expect("fewer than 65536 partitions in a lane"));
+            let mut task = Task::new(topic, partition, key);
+            requests.push(claim_request(&self.settings, &mut task, &mut self.random));
+            self.slots.insert((topic, partition), slot);
+            if free == self.tasks.len() {
+                self.tasks.push(Some(task));
+            } else {
+                self.tasks[free] = Some(task);
+            }
+        }
+        self.request_claims(requests);
+    }
+
+    /// The group took partitions away, or they were lost (rule A2): abandons what is not handed over.
+    pub fn revoked(&mut self, partitions: &[(usize, i32)]) {
+        let mut forgotten = Vec::new();
+        for place in partitions {
+            let Some(slot) = self.slots.remove(place) else { continue };
+            let Some(task) = self.tasks[usize::from(slot.0)].take() else { continue };
+            self.building.records.retain(|record| record.slot != slot);
+            self.building.dead.retain(|dead| dead.slot != slot);
+            self.observer.released(&task.key.topic, task.partition);
+            forgotten.push(task.key);
+        }
+        if !forgotten.is_empty() {
+            self.commands.push_back(Command::Send(Request::Forget(forgotten)));
+        }
+        self.report_state();
+    }
+
+    /// Offers a record. `RawRecord::topic` is the index in the pipeline's topics.
+    pub fn take(&mut self, partition: i32, raw: &RawRecord<'_>) -> Taken {
+        let Some(slot) = self.slots.get(&(raw.topic, partition)).copied() else { return Taken::Ignored };
+        let Some(task) = &mut self.tasks[usize::from(slot.0)] else { return Taken::Ignored };
+        // ORD-1: below the position it was prefetched before a seek; while not running the claim decides where to start.
+        if !task.is_running() || task.halted_by.is_some() || raw.offset < task.position {
+            return Taken::Ignored;
+        }
+        let pushed = self.pipeline.push(slot, raw, Some(&mut task.marks), &mut self.building);
+        match pushed {
+            Pushed::Done => {}
+            Pushed::SchemaNeeded(id) => return Taken::SchemaNeeded(id),
+            Pushed::Fatal(error) => return Taken::Fatal(error),
+            Pushed::Halt(error) => {
+                self.halt(slot, error);
+                return Taken::Halted;
+            }
+        }
+        task.position = raw.offset + 1;
+        task.last_timestamp_ms = raw.timestamp_ms;
+        task.tail_hash = tail_hash(raw);
+        if self.building_since_us.is_none() {
+            self.building_since_us = Some(self.clock.now_us());
+        }
+        Taken::Yes
+    }
+
+    /// Bytes held in memory by this lane (MEM-1).
+    pub fn buffered_bytes(&self) -> u64 {
+        self.building.arena.size_bytes() as u64 + self.in_flight_bytes
+    }
+
+    /// Batches handed over and not answered.
+    pub fn in_flight(&self) -> usize {
+        self.in_flight
+    }
+
+    /// True when the batch being built should be handed over now. `queue_empty`: no further record is at hand.
+    pub fn is_due(&self, queue_empty: bool) -> bool {
+        let Some(since) = self.building_since_us else { return false };
+        let now = self.clock.now_us();
+        if self.building.records.is_empty() && self.building.dead.is_empty() {
+            // L8: progress alone, at most once in a while; at once while draining (the caller seals then).
+            return elapsed(now, self.last_seal_us) >= self.settings.idle_progress_interval;
+        }
+        queue_empty
+            || self.building.records.len() >= self.settings.batch_rows_max
+            || self.building.arena.size_bytes() >= self.settings.batch_bytes_max
+            || elapsed(now, since) >= self.settings.batch_age_max
+    }
+
+    /// True when the batch may not take another record.
+    pub fn is_full(&self) -> bool {
+        self.building.records.len() >= self.settings.batch_rows_max
+            || self.building.arena.size_bytes() >= self.settings.batch_bytes_max
+    }
+
+    /// Closes the batch being built; `None` when no task has moved.
+    pub fn seal(&mut self) -> Option<Box<SealedBatch>> {
+        self.building_since_us = None;
+        let mut batch = std::mem::replace(&mut self.building, self.spare.pop().unwrap_or_default());
+        batch.span_of_slot.clear();
+        batch.span_of_slot.resize(self.tasks.len(), u16::MAX);
+        let mut moved: Vec<(usize, TaskSpan)> = Vec::new();
+        for (slot, task) in self.tasks.iter_mut().enumerate() {
+            let Some(task) = task else { continue };
+            let Some(claim) = &task.claim else { continue };
+            if !task.is_running() || task.position == task.handed {
+                continue;
+            }
+            moved.push((
+                slot,
+                TaskSpan {
+                    task: task.key.clone(),
+                    epoch: claim.epoch,
+                    owner: claim.owner,
+                    from: task.handed,
+                    to: task.position,
+                    marks: task.marks.clone(),
+                    tail_hash: task.tail_hash,
+                    last_timestamp_ms: task.last_timestamp_ms,
+                },
+            ));
+            task.handed = task.position;
+        }
+        if moved.is_empty() {
+            recycle(&mut self.spare, batch);
+            return None;
+        }
+        moved.sort_by(|a, b| a.1.task.cmp(&b.1.task));
+        for (slot, span) in moved {
+            batch.span_of_slot[slot] = batch.spans.len() as u16;
+            batch.spans.push(span);
+        }
+        // Records of a task that was halted meanwhile are behind its progress: they come again.
+        let span_of_slot = &batch.span_of_slot;
+        batch.records.retain(|record| span_of_slot[usize::from(record.slot.0)] != u16::MAX);
+        batch.dead.retain(|dead| span_of_slot[usize::from(dead.slot.0)] != u16::MAX);
+        self.reducer.reduce(&mut batch, &self.reduce_tables, &self.settings.order);
+        self.last_seal_us = self.clock.now_us();
+        self.in_flight += 1;
+        self.in_flight_bytes += batch.arena.size_bytes() as u64;
+        Some(Box::new(SealedBatch { batch, rewind: self.rewind, counts: self.pipeline.take_counts() }))
+    }
+
+    /// An answer of the writer. Returns the error with which the writer stopped, `Some(None)` when it drained.
+    pub fn reply(&mut self, reply: Reply) -> Option<Option<Error>> {
+        match reply {
+            Reply::Claimed(answers) => answers.into_iter().for_each(|(request, answer)| self.claimed(request, answer)),
+            Reply::Applied { batch, applied, claims, seconds } => {
+                for claim in claims {
+                    if let Some(task) = self.task_mut(&claim.task) {
+                        task.claim = Some(claim);
+                    }
+                }
+                let paused: Vec<TaskKey> = applied.paused.iter().map(|(task, _)| task.clone()).collect();
+                for span in &batch.batch.spans {
+                    if !paused.contains(&span.task) {
+                        self.commit(span);
+                    }
+                }
+                self.observe_applied(&batch, &applied, seconds);
+                for (task, error) in applied.paused {
+                    self.pause_topic(&task, error);
+                }
+                self.give_back(batch);
+            }
+            Reply::Rejected { batch, tasks } => {
+                self.give_back(batch);
+                self.rejected(&tasks);
+            }
+            Reply::Stale(batch) => self.give_back(batch),
+            Reply::Stopped(error) => {
+                self.observer.lane_state(LaneState::Stopped, error.as_ref());
+                return Some(error);
+            }
+        }
+        self.report_state();
+        None
+    }
+
+    /// What Kafka knows about a partition without ledger row (rules L5, L6), or why it could not be asked (asked again later).
+    pub fn start_facts(&mut self, topic: usize, partition: i32, direction_known: bool, facts: Option<StartFacts>) {
+        let Some(slot) = self.slots.get(&(topic, partition)).copied() else { return };
+        let retry_at_us = self.clock.now_us() + 1_000_000;
+        let Some(task) = &mut self.tasks[usize::from(slot.0)] else { return };
+        let Some(facts) = facts else {
+            task.state = TaskState::Fenced { retry_at_us };
+            return;
+        };
+        if facts.committed.is_some() && !self.settings.start_from_forced {
+            let detail = format!(
+                "{}: the consumer group has committed offsets, but tidelock_progress has no row; restore the table, or decide with run --start-from",
+                task.key
+            );
+            let error = Error::new(ErrorKind::Environment, Stage::Claim, "ledger row is lost", detail);
+            self.halt(slot, error);
+            return;
+        }
+        let fresh = direction_known && !self.settings.start_from_forced;
+        let start = match self.settings.start_from {
+            _ if fresh => facts.low,
+            StartFrom::Earliest => facts.low,
+            StartFrom::Latest => facts.high,
+            StartFrom::Timestamp(_) => facts.at_timestamp.unwrap_or(facts.high),
+        };
+        task.start_offset = Some(start);
+        let request = claim_request(&self.settings, task, &mut self.random);
+        self.request_claims(vec![request]);
+    }
+
+    /// Time passed: claims again what was fenced and is due. Call it at least once a second.
+    pub fn tick(&mut self) {
+        let now = self.clock.now_us();
+        let mut requests = Vec::new();
+        for task in self.tasks.iter_mut().flatten() {
+            if let TaskState::Fenced { retry_at_us } = task.state
+                && now >= retry_at_us
+            {
+                task.state = TaskState::Claiming;
+                requests.push(claim_request(&self.settings, task, &mut self.random));
+            }
+        }
+        self.request_claims(requests);
+        self.observer.buffered_bytes(self.buffered_bytes());
+    }
+
+    /// The partition cannot go on: progress stays before the record that stopped it, the others flow (rules B7, L7).
+    pub fn halt_partition(&mut self, topic: usize, partition: i32, error: Error) {
+        if let Some(slot) = self.slots.get(&(topic, partition)).copied() {
+            self.halt(slot, error);
+        }
+    }
+
+    /// Next offset to apply of a task, as of the last commit; `None` while it is not claimed.
+    pub fn committed(&self, topic: usize, partition: i32) -> Option<i64> {
+        let slot = self.slots.get(&(topic, partition))?;
+        let task = self.tasks[usize::from(slot.0)].as_ref()?;
+        task.claim.as_ref().map(|_| task.committed)
+    }
+
+    /// Topic and partition of every task that is running.
+    pub fn running(&self) -> impl Iterator<Item = (usize, i32)> + '_ {
+        self.tasks.iter().flatten().filter(|task| task.is_running()).map(|task| (task.topic, task.partition))
+    }
+
+    /// Name of a topic by its index.
+    pub fn topic_name(&self, topic: usize) -> &str {
+        &self.pipeline.topics()[topic].name
+    }
+
+    fn request_claims(&mut self, mut requests: Vec<ClaimRequest>) {
+        if requests.is_empty() {
+            return;
+        }
+        requests.sort_by(|a, b| a.task.cmp(&b.task));
+        self.commands.push_back(Command::Send(Request::Claim(requests)));
+        self.report_state();
+    }
+
+    fn task_mut(&mut self, key: &TaskKey) -> Option<&mut Task> {
+        self.tasks.iter_mut().flatten().find(|task| task.key == *key)
+    }
+
+    fn slot_of(&self, key: &TaskKey) -> Option<Slot> {
+        let at = self.tasks.iter().position(|task| task.as_ref().is_some_and(|task| task.key == *key))?;
+        Some(Slot(at as u16))
+    }
+
+    fn claimed(&mut self, request: ClaimRequest, answer: ClaimReply) {
+        let Some(slot) = self.slot_of(&request.task) else { return };
+        let task = self.tasks[usize::from(slot.0)].as_mut().expect("just found");
+        // An answer to an older claim of a task that was revoked and assigned again meanwhile.
+        if !matches!(task.state, TaskState::Claiming) || task.claiming != Some(request.owner) {
+            return;
+        }
+        let (topic, partition) = (task.topic, task.partition);
+        match answer {
+            ClaimReply::Claimed(Claim { epoch, next_offset, marks, .. }) => {
+                task.committed = next_offset;
+                task.committed_marks = marks.clone();
+                task.rewind();
+                task.state = TaskState::Running;
+                task.halted_by = None;
+                task.claim = Some(Claim {
+                    task: request.task.clone(),
+                    epoch,
+                    owner: request.owner,
+                    next_offset,
+                    marks,
+                    generation: request.generation,
+                    tail_hash: 0,
+                });
+                self.observer.claimed(&request.task.topic, partition, epoch, next_offset);
+                self.observer.partition_paused(&request.task.topic, partition, None);
+                self.commands.push_back(Command::Start(StartAt { topic, partition, offset: next_offset }));
+            }
+            ClaimReply::Missing { direction_known, .. } => {
+                self.commands.push_back(Command::ResolveStart { topic, partition, direction_known });
+            }
+            ClaimReply::OtherGroup { group_id } => {
+                let detail = format!(
+                    "{}: consumer group {group_id} updated the ledger a short while ago; two groups must not share a direction. Stop the other \
+                     one, or give this pipeline another name",
+                    request.task
+                );
+                self.halt(
+                    slot,
+                    Error::new(ErrorKind::Environment, Stage::Claim, "direction is used by another group", detail),
+                );
+            }
+        }
+    }
+
+    fn commit(&mut self, span: &TaskSpan) {
+        let observer = self.observer.clone();
+        let Some(task) = self.task_mut(&span.task) else { return };
+        // OFF-2: an answer to a batch from before a rewind or under an older claim changes nothing.
+        if !task.is_running() || span.to < task.committed {
+            return;
+        }
+        task.committed = span.to;
+        task.committed_marks = span.marks.clone();
+        task.fenced_count = 0;
+        observer.progress(&span.task.topic, span.task.partition, span.to);
+    }
+
+    fn rejected(&mut self, tasks: &[(TaskKey, Rejection)]) {
+        if mutation::is_active(mutation::NO_REWIND) {
+            return;
+        }
+        self.rewind += 1;
+        let now = self.clock.now_us();
+        for (key, rejection) in tasks {
+            let wait = self.settings.fenced_wait;
+            let jitter = 0.5 + ((self.random)() % 1000) as f64 / 1000.0;
+            let Some(task) = self.task_mut(key) else { continue };
+            let seconds = match rejection {
+                Rejection::Innocent => continue,
+                Rejection::WentBack | Rejection::Missing => 0.0,
+                Rejection::Fenced => {
+                    task.fenced_count += 1;
+                    let doubled = wait.as_secs_f64() * f64::from(1u32 << task.fenced_count.min(7)) / 2.0;
+                    doubled.min(30.0) * jitter
+                }
+            };
+            task.claim = None;
+            task.state = TaskState::Fenced { retry_at_us: now + (seconds * 1e6) as u64 };
+            let (topic, partition) = (task.topic, task.partition);
+            if *rejection == Rejection::WentBack {
+                self.observer.log_reset(&key.topic, partition);
+            }
+            self.commands.push_back(Command::Pause { topic, partition });
+        }
+        self.rewind_all();
+    }
+
+    /// Forgets everything that is not committed and has the consumer seek every running task back.
+    fn rewind_all(&mut self) {
+        let fresh = self.spare.pop().unwrap_or_default();
+        let old = std::mem::replace(&mut self.building, fresh);
+        recycle(&mut self.spare, old);
+        self.building_since_us = None;
+        self.pipeline.take_counts();
+        for task in self.tasks.iter_mut().flatten() {
+            if task.is_running() {
+                task.rewind();
+                let start = StartAt { topic: task.topic, partition: task.partition, offset: task.committed };
+                self.commands.push_back(Command::Start(start));
+            }
+        }
+    }
+
+    fn halt(&mut self, slot: Slot, error: Error) {
+        let Some(task) = &mut self.tasks[usize::from(slot.0)] else { return };
+        self.observer.partition_paused(&task.key.topic, task.partition, Some(&error));
+        self.commands.push_back(Command::Pause { topic: task.topic, partition: task.partition });
+        // What was taken before the record that stopped it still goes: the task stays running for `seal`, without new records.
+        if matches!(task.state, TaskState::Running) && task.position > task.handed {
+            task.halted_by = Some(error);
+            return;
+        }
+        task.state = TaskState::Halted;
+        task.halted_by = Some(error);
+        self.report_state();
+    }
+
+    /// Rule E5: the table or column is not there. The task tries again by itself after a while.
+    fn pause_topic(&mut self, key: &TaskKey, error: Error) {
+        let now = self.clock.now_us();
+        self.observer.partition_paused(&key.topic, key.partition, Some(&error));
+        let Some(task) = self.task_mut(key) else { return };
+        task.fenced_count += 1;
+        let wait = Duration::from_secs(u64::from(1u32 << task.fenced_count.min(5)).min(30));
+        task.claim = None;
+        task.state = TaskState::Fenced { retry_at_us: now + wait.as_micros() as u64 };
+        let (topic, partition) = (task.topic, task.partition);
+        self.commands.push_back(Command::Pause { topic, partition });
+        self.rewind += 1;
+        self.rewind_all();
+    }
+
+    fn give_back(&mut self, sealed: Box<SealedBatch>) {
+        self.in_flight -= 1;
+        self.in_flight_bytes = self.in_flight_bytes.saturating_sub(sealed.batch.arena.size_bytes() as u64);
+        recycle(&mut self.spare, sealed.batch);
+    }
+
+    fn observe_applied(&self, sealed: &SealedBatch, applied: &crate::sink::Applied, seconds: f64) {
+        let batch = &sealed.batch;
+        if !batch.is_progress_only() {
+            self.observer.batch_written(batch.records.len() + batch.dead.len(), seconds);
+        }
+        if applied.slow_path {
+            self.observer.slow_path();
+        }
+        for (entity, consumed) in sealed.counts.consumed.iter().enumerate() {
+            let entity_id = crate::record::EntityId(entity as u16);
+            if *consumed > 0 {
+                self.observer.consumed(entity_id, *consumed);
+            }
+            for (outcome, count) in Outcome::ALL.iter().zip(sealed.counts.outcomes[entity]) {
+                if count > 0 {
+                    self.observer.records(entity_id, *outcome, count);
+                }
+            }
+        }
+        for (entity, counts) in &applied.outcomes {
+            let by_outcome = [
+                (Outcome::Applied, counts.applied),
+                (Outcome::Unchanged, counts.unchanged),
+                (Outcome::Differs, counts.differs),
+                (Outcome::Parked, counts.parked),
+                (Outcome::Dead, counts.dead),
+            ];
+            for (outcome, count) in by_outcome {
+                if count > 0 {
+                    self.observer.records(*entity, outcome, count);
+                }
+            }
+        }
+        let oldest = batch.records.iter().map(|record| record.source.committed_at_us).filter(|at| *at > 0).min();
+        if let Some(oldest) = oldest {
+            self.observer.delay((self.clock.wall_ms() as f64 / 1000.0 - oldest as f64 / 1e6).max(0.0));
+        }
+    }
+
+    fn report_state(&self) {
+        let mut state = LaneState::Running;
+        if self.tasks.iter().flatten().any(|task| matches!(task.state, TaskState::Claiming)) {
+            state = LaneState::Claiming;
+        }
+        self.observer.lane_state(state, None);
+    }
+}
+
+fn claim_request(settings: &LaneSettings, task: &mut Task, random: &mut impl FnMut() -> u64) -> ClaimRequest {
+    let owner = Owner((u128::from(random()) << 64) | u128::from(random()));
+    task.claiming = Some(owner);
+    ClaimRequest {
+        task: task.key.clone(),
+        owner,
+        group_id: settings.group_id.clone(),
+        start_offset: task.start_offset,
+        generation: String::new(),
+    }
+}
+
+fn recycle(spare: &mut Vec<ChangeBatch>, mut batch: ChangeBatch) {
+    if spare.len() < 3 {
+        batch.arena.clear();
+        batch.records.clear();
+        batch.next_of_key.clear();
+        batch.spans.clear();
+        batch.span_of_slot.clear();
+        batch.stages.clear();
+        batch.dead.clear();
+        batch.releases.clear();
+        spare.push(batch);
+    }
+}
+
+fn elapsed(now_us: u64, since_us: u64) -> Duration {
+    Duration::from_micros(now_us.saturating_sub(since_us))
+}
+
+/// Identifies the record at `next_offset − 1` (rule L7).
+fn tail_hash(raw: &RawRecord<'_>) -> u64 {
+    use xxhash_rust::xxh3::xxh3_64_with_seed as hash;
+    let key = hash(raw.key.unwrap_or_default(), raw.timestamp_ms.cast_unsigned());
+    hash(raw.value.unwrap_or_default(), key)
+}

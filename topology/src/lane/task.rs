@@ -1,0 +1,80 @@
+//! What the polling half knows of one task.
+
+use crate::error::Error;
+use crate::ledger::{Claim, Owner, TaskKey};
+use crate::marks::Marks;
+
+/// Where a task stands; see the picture in [`super`].
+#[derive(Debug)]
+pub(super) enum TaskState {
+    /// A claim is under way (or the start offset is being looked up).
+    Claiming,
+    /// Consuming.
+    Running,
+    /// Lost to another owner; claims again at this time if still assigned.
+    Fenced { retry_at_us: u64 },
+    /// Cannot go on; the reason is with the observer.
+    Halted,
+}
+
+/// One task.
+#[derive(Debug)]
+pub(super) struct Task {
+    pub(super) topic: usize,
+    pub(super) partition: i32,
+    pub(super) key: TaskKey,
+    pub(super) state: TaskState,
+    pub(super) claim: Option<Claim>,
+    /// Nonce of the claim under way.
+    pub(super) claiming: Option<Owner>,
+    /// Ledger's next_offset as of the last commit that we know of.
+    pub(super) committed: i64,
+    pub(super) committed_marks: Marks,
+    /// `to` of the last batch handed over.
+    pub(super) handed: i64,
+    /// Next offset to consume.
+    pub(super) position: i64,
+    pub(super) marks: Marks,
+    pub(super) tail_hash: u64,
+    pub(super) last_timestamp_ms: i64,
+    /// Times fenced in a row, for the doubling wait.
+    pub(super) fenced_count: u32,
+    /// Where a task without ledger row starts, once it was looked up (rule L5).
+    pub(super) start_offset: Option<i64>,
+    /// Why no further record is taken; what was taken before still goes.
+    pub(super) halted_by: Option<Error>,
+}
+
+impl Task {
+    pub(super) fn new(topic: usize, partition: i32, key: TaskKey) -> Task {
+        Task {
+            topic,
+            partition,
+            key,
+            state: TaskState::Claiming,
+            claim: None,
+            claiming: None,
+            committed: 0,
+            committed_marks: Marks::default(),
+            handed: 0,
+            position: 0,
+            marks: Marks::default(),
+            tail_hash: 0,
+            last_timestamp_ms: -1,
+            fenced_count: 0,
+            start_offset: None,
+            halted_by: None,
+        }
+    }
+
+    pub(super) fn is_running(&self) -> bool {
+        matches!(self.state, TaskState::Running)
+    }
+
+    /// Forgets what was consumed and not committed.
+    pub(super) fn rewind(&mut self) {
+        self.handed = self.committed;
+        self.position = self.committed;
+        self.marks = self.committed_marks.clone();
+    }
+}

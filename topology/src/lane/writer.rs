@@ -1,0 +1,522 @@
+//! The writing half of a lane: a loop around one sink connection.
+//!
+//! It claims and applies for ever until it succeeds, is told that the task is gone, or meets an error that needs a person. A reply to
+//! COMMIT that is lost makes the outcome unknown; only a new claim tells it (rule L4). Held rows of its tasks are tried again
+//! when due, also while no record arrives (rule H2).
+
+use std::collections::HashMap;
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::mpsc::error::TryRecvError;
+use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender};
+
+use super::message::{Rejection, Reply, Request, SealedBatch};
+use super::settings::{FetchSchema, LaneSettings};
+use crate::batch::ChangeBatch;
+use crate::clock::Clock;
+use crate::error::{Error, ErrorKind};
+use crate::ledger::{CasOutcome, Claim, ClaimReply, ClaimRequest, Owner, TaskKey, TaskSpan};
+use crate::mutation;
+use crate::observe::{LaneObserver, LaneState};
+use crate::pipeline::{Pipeline, Pushed};
+use crate::policy::{Action, action};
+use crate::raw::RawRecord;
+use crate::record::Slot;
+use crate::reduce::{ReduceTable, Reducer};
+use crate::sink::{Applied, ApplyError, HeldCounts, HeldRow, SinkWriter};
+
+/// How long the writer waits for a request before it looks for held rows that are due (rule H2: at most a second).
+const HELD_POLL_INTERVAL: Duration = Duration::from_millis(500);
+
+/// The writing half. Runs until drained, until the other half is gone, or until an error needs a person.
+pub struct Writer {
+    settings: LaneSettings,
+    sink: Box<dyn SinkWriter>,
+    /// For held rows that are tried again.
+    pipeline: Pipeline,
+    fetch_schema: FetchSchema,
+    observer: Arc<dyn LaneObserver>,
+    clock: Arc<dyn Clock>,
+    random: Box<dyn FnMut() -> u64 + Send>,
+    requests: UnboundedReceiver<Request>,
+    /// Requests read while waiting in the middle of something.
+    postponed: VecDeque<Request>,
+    replies: UnboundedSender<Reply>,
+    claims: HashMap<TaskKey, Claim>,
+    rewind: u64,
+    reducer: Reducer,
+    reduce_tables: Vec<ReduceTable>,
+    held: HeldCounts,
+    draining: bool,
+}
+
+/// What a piece of work asks the loop to do next.
+enum Next {
+    Continue,
+    Stop(Option<Error>),
+}
+
+impl Writer {
+    /// A writer that answers on `replies`. `requests` is unbounded in type only: the polling half keeps at most two batches in flight
+    /// and sends nothing else in bulk.
+    #[allow(clippy::too_many_arguments)] // each is one collaborator; a builder would only hide that
+    pub fn new(
+        settings: LaneSettings,
+        sink: Box<dyn SinkWriter>,
+        pipeline: Pipeline,
+        fetch_schema: FetchSchema,
+        observer: Arc<dyn LaneObserver>,
+        clock: Arc<dyn Clock>,
+        random: Box<dyn FnMut() -> u64 + Send>,
+        requests: UnboundedReceiver<Request>,
+        replies: UnboundedSender<Reply>,
+    ) -> Writer {
+        let reduce_tables = settings
+            .tables
+            .iter()
+            .zip(&settings.snapshots)
+            .map(|(table, snapshot)| ReduceTable::new(table, *snapshot))
+            .collect();
+        Writer {
+            settings,
+            sink,
+            pipeline,
+            fetch_schema,
+            observer,
+            clock,
+            random,
+            requests,
+            postponed: VecDeque::new(),
+            replies,
+            claims: HashMap::new(),
+            rewind: 0,
+            reducer: Reducer::default(),
+            reduce_tables,
+            held: HeldCounts::default(),
+            draining: false,
+        }
+    }
+
+    /// Runs to the end. Dropping the future is safe: whatever was under way is decided by the next claim (rule L4).
+    pub async fn run(mut self) {
+        let result = loop {
+            let next = match self.next_request().await {
+                Some(request) => self.serve(request).await,
+                None if self.draining => Next::Stop(None),
+                None => self.release_held().await,
+            };
+            if let Next::Stop(result) = next {
+                break result;
+            }
+        };
+        self.sink.disconnect();
+        // The other half may be gone already; then nobody listens and nothing is lost.
+        let _ = self.replies.send(Reply::Stopped(result));
+    }
+
+    /// The next request; `None` when it is time to look after held rows.
+    async fn next_request(&mut self) -> Option<Request> {
+        if let Some(request) = self.postponed.pop_front() {
+            return Some(request);
+        }
+        if self.draining {
+            return self.requests.try_recv().ok();
+        }
+        let wait = self.clock.sleep(HELD_POLL_INTERVAL);
+        tokio::select! {
+            // Requests first: held rows can wait, partitions that were revoked cannot.
+            biased;
+            request = self.requests.recv() => match request {
+                Some(request) => Some(request),
+                None => {
+                    self.draining = true;
+                    None
+                }
+            },
+            () = wait => None,
+        }
+    }
+
+    async fn serve(&mut self, request: Request) -> Next {
+        match request {
+            Request::Claim(requests) => self.claim(requests).await,
+            Request::Apply(sealed) => self.apply(sealed).await,
+            Request::Forget(tasks) => {
+                self.forget(&tasks);
+                Next::Continue
+            }
+            Request::Drain => {
+                self.draining = true;
+                Next::Continue
+            }
+        }
+    }
+
+    fn forget(&mut self, tasks: &[TaskKey]) {
+        for task in tasks {
+            self.claims.remove(task);
+        }
+        self.sink.forget(tasks);
+    }
+
+    /// Reads what arrived while something is waiting, handles `Forget` at once, keeps the rest in order.
+    /// True when the other half is gone or wants to drain: then waiting for a target that is down must end.
+    fn absorb(&mut self, forgotten: &mut Vec<TaskKey>) -> bool {
+        loop {
+            match self.requests.try_recv() {
+                Ok(Request::Forget(tasks)) => {
+                    self.forget(&tasks);
+                    forgotten.extend(tasks);
+                }
+                Ok(Request::Drain) => self.draining = true,
+                Ok(request) => self.postponed.push_back(request),
+                Err(TryRecvError::Empty) => return self.draining,
+                Err(TryRecvError::Disconnected) => {
+                    self.draining = true;
+                    return true;
+                }
+            }
+        }
+    }
+
+    /// Waits before attempt `attempt`, with the lane shown as paused.
+    async fn back_off(&mut self, attempt: u32, error: &Error) {
+        self.observer.retried(error.kind);
+        if action(error.kind) != Action::Retry || attempt > self.settings.retry.attempts_max {
+            self.observer.target_up(false);
+            self.observer.lane_state(LaneState::Paused, Some(error));
+        }
+        let wait = self.settings.retry.wait(attempt, (self.random)());
+        // In slices, so that a revoke or a shutdown does not wait for half a minute.
+        let slices = u32::try_from(wait.as_millis() / 200).unwrap_or(u32::MAX).max(1);
+        for _ in 0..slices {
+            self.clock.sleep(wait / slices).await;
+            if !self.requests.is_empty() || self.requests.is_closed() {
+                break;
+            }
+        }
+    }
+
+    fn recovered(&self, attempt: u32) {
+        self.observer.target_up(true);
+        if attempt > 0 {
+            self.observer.lane_state(LaneState::Running, None);
+        }
+    }
+
+    /// Claims, for ever while the target is down (rule A1).
+    async fn claim(&mut self, mut requests: Vec<ClaimRequest>) -> Next {
+        let mut attempt = 0;
+        loop {
+            let mut forgotten = Vec::new();
+            let ending = self.absorb(&mut forgotten);
+            requests.retain(|request| !forgotten.contains(&request.task));
+            if requests.is_empty() || (ending && attempt > 0) {
+                return Next::Continue;
+            }
+            match self.sink.claim(&requests).await {
+                Ok(answers) => {
+                    self.recovered(attempt);
+                    for answer in &answers {
+                        if let ClaimReply::Claimed(claim) = answer {
+                            self.claims.insert(claim.task.clone(), claim.clone());
+                        }
+                    }
+                    self.count_held().await;
+                    let answers = requests.into_iter().zip(answers).collect();
+                    let _ = self.replies.send(Reply::Claimed(answers));
+                    return Next::Continue;
+                }
+                Err(error) if matches!(action(error.kind), Action::Retry | Action::Pause | Action::PauseTopic) => {
+                    attempt += 1;
+                    self.sink.disconnect();
+                    self.back_off(attempt, &error).await;
+                }
+                Err(error) => return Next::Stop(Some(error)),
+            }
+        }
+    }
+
+    async fn apply(&mut self, mut sealed: Box<SealedBatch>) -> Next {
+        if sealed.rewind != self.rewind {
+            let _ = self.replies.send(Reply::Stale(sealed));
+            return Next::Continue;
+        }
+        let mut attempt = 0;
+        let mut reclaimed = Vec::new();
+        loop {
+            let mut forgotten = Vec::new();
+            let ending = self.absorb(&mut forgotten);
+            let is_lost = sealed.batch.spans.iter().any(|span| !self.claims.contains_key(&span.task));
+            if is_lost || (ending && attempt > 0) {
+                return self.reject(sealed, |_| Rejection::Innocent);
+            }
+            let started_us = self.clock.now_us();
+            match self.sink.apply(&sealed.batch).await {
+                Ok(applied) => {
+                    self.recovered(attempt);
+                    return self.applied(sealed, applied, reclaimed, started_us).await;
+                }
+                Err(ApplyError::Cas(mismatches)) => {
+                    if mismatches.iter().all(|(_, outcome)| *outcome == CasOutcome::AlreadyApplied) {
+                        return self.applied(sealed, Applied::default(), reclaimed, started_us).await;
+                    }
+                    if mismatches.iter().any(|(_, outcome)| *outcome == CasOutcome::Inconsistent) {
+                        self.observer.invariant_broken("OFF-2");
+                    }
+                    return self.reject(sealed, |task| judge(&mismatches, task));
+                }
+                Err(ApplyError::Unknown(error)) => {
+                    self.sink.disconnect();
+                    if mutation::is_active(mutation::UNKNOWN_IS_APPLIED) {
+                        return self.applied(sealed, Applied::default(), reclaimed, started_us).await;
+                    }
+                    self.observer.retried(error.kind);
+                    match self.settle(&mut sealed, &mut reclaimed).await {
+                        Settled::Applied => {
+                            return self.applied(sealed, Applied::default(), reclaimed, started_us).await;
+                        }
+                        Settled::NotApplied => attempt += 1,
+                        Settled::Mixed(tasks) => {
+                            return self.reject(sealed, |task| {
+                                if tasks.contains(task) { Rejection::WentBack } else { Rejection::Fenced }
+                            });
+                        }
+                        Settled::Ending => return self.reject(sealed, |_| Rejection::Innocent),
+                        Settled::Stop(error) => return Next::Stop(Some(error)),
+                    }
+                }
+                Err(ApplyError::Failed(error)) => match action(error.kind) {
+                    Action::Retry | Action::Pause | Action::PauseTopic | Action::Park | Action::DeadLetter => {
+                        // Park and DeadLetter are decided per row inside the sink; a whole batch failing so means a code that
+                        // it does not know: pause, never lose.
+                        attempt += 1;
+                        if error.kind != ErrorKind::Transient {
+                            self.sink.disconnect();
+                        }
+                        self.back_off(attempt, &error).await;
+                    }
+                    Action::Drop => return self.reject(sealed, |_| Rejection::Fenced),
+                    Action::Stop => return Next::Stop(Some(error)),
+                },
+            }
+        }
+    }
+
+    /// Rule L4: claim again (the claim waits for the old transaction), then the ledger says what happened.
+    async fn settle(&mut self, sealed: &mut SealedBatch, reclaimed: &mut Vec<Claim>) -> Settled {
+        let requests: Vec<ClaimRequest> = sealed
+            .batch
+            .spans
+            .iter()
+            .map(|span| ClaimRequest {
+                task: span.task.clone(),
+                owner: Owner((u128::from((self.random)()) << 64) | u128::from((self.random)())),
+                group_id: self.settings.group_id.clone(),
+                start_offset: None,
+                generation: String::new(),
+            })
+            .collect();
+        let mut attempt = 0;
+        let answers = loop {
+            match self.sink.claim(&requests).await {
+                Ok(answers) => break answers,
+                Err(error) if matches!(action(error.kind), Action::Retry | Action::Pause | Action::PauseTopic) => {
+                    attempt += 1;
+                    self.sink.disconnect();
+                    self.back_off(attempt, &error).await;
+                }
+                Err(error) => return Settled::Stop(error),
+            }
+            let mut forgotten = Vec::new();
+            let ending = self.absorb(&mut forgotten);
+            if ending || sealed.batch.spans.iter().any(|span| forgotten.contains(&span.task)) {
+                return Settled::Ending;
+            }
+        };
+        self.recovered(attempt);
+        let (mut done, mut open, mut moved) = (0, 0, Vec::new());
+        for (span, answer) in sealed.batch.spans.iter_mut().zip(answers) {
+            let ClaimReply::Claimed(claim) = answer else {
+                moved.push(span.task.clone());
+                continue;
+            };
+            match claim.next_offset {
+                at if at == span.to && span.to != span.from => done += 1,
+                at if at == span.from => open += 1,
+                _ => moved.push(span.task.clone()),
+            }
+            span.epoch = claim.epoch;
+            span.owner = claim.owner;
+            reclaimed.retain(|other| other.task != claim.task);
+            reclaimed.push(claim.clone());
+            self.claims.insert(claim.task.clone(), claim);
+        }
+        match (done, open, moved.is_empty()) {
+            (_, 0, true) => Settled::Applied,
+            (0, _, true) => Settled::NotApplied,
+            _ => Settled::Mixed(moved),
+        }
+    }
+
+    async fn applied(
+        &mut self,
+        sealed: Box<SealedBatch>,
+        applied: Applied,
+        claims: Vec<Claim>,
+        started_us: u64,
+    ) -> Next {
+        for span in &sealed.batch.spans {
+            if let Some(claim) = self.claims.get_mut(&span.task) {
+                claim.next_offset = span.to;
+            }
+        }
+        if !applied.paused.is_empty() {
+            // The lane rewinds when it reads this; a batch that it sealed before is stale.
+            self.rewind += 1;
+            for (task, _) in &applied.paused {
+                self.claims.remove(task);
+            }
+        }
+        let rows_held = applied.outcomes.iter().any(|(_, counts)| counts.parked + counts.dead > 0);
+        let seconds = self.clock.now_us().saturating_sub(started_us) as f64 / 1e6;
+        let _ = self.replies.send(Reply::Applied { batch: sealed, applied, claims, seconds });
+        if rows_held {
+            self.count_held().await;
+        }
+        Next::Continue
+    }
+
+    fn reject(&mut self, sealed: Box<SealedBatch>, why: impl Fn(&TaskKey) -> Rejection) -> Next {
+        self.rewind += 1;
+        let tasks: Vec<(TaskKey, Rejection)> =
+            sealed.batch.spans.iter().map(|span| (span.task.clone(), why(&span.task))).collect();
+        for (task, rejection) in &tasks {
+            if *rejection != Rejection::Innocent {
+                self.claims.remove(task);
+                self.sink.forget(std::slice::from_ref(task));
+            }
+        }
+        let _ = self.replies.send(Reply::Rejected { batch: sealed, tasks });
+        Next::Continue
+    }
+
+    async fn count_held(&mut self) {
+        let claims: Vec<Claim> = self.claims.values().cloned().collect();
+        if let Ok(counts) = self.sink.held_counts(&claims).await {
+            self.held = counts;
+            self.observer.held(counts);
+        }
+    }
+
+    /// Tries held rows that are due (rules H2, H3). Errors here are met again by the next batch; nothing is lost by waiting.
+    async fn release_held(&mut self) -> Next {
+        if self.held.parked + self.held.queued == 0 || self.claims.is_empty() {
+            return Next::Continue;
+        }
+        let mut claims: Vec<Claim> = self.claims.values().cloned().collect();
+        claims.sort_by(|a, b| a.task.cmp(&b.task));
+        let due = match self.sink.due_held(&claims, self.settings.held_rows_max).await {
+            Ok(due) => due,
+            Err(error) => {
+                self.sink.disconnect();
+                self.back_off(1, &error).await;
+                return Next::Continue;
+            }
+        };
+        for row in due {
+            if let Next::Stop(error) = self.release(row).await {
+                return Next::Stop(error);
+            }
+        }
+        self.count_held().await;
+        Next::Continue
+    }
+
+    async fn release(&mut self, row: HeldRow) -> Next {
+        let Some(claim) = self.claims.get(&row.task) else { return Next::Continue };
+        let span = TaskSpan {
+            task: row.task.clone(),
+            epoch: claim.epoch,
+            owner: claim.owner,
+            from: claim.next_offset,
+            to: claim.next_offset,
+            marks: claim.marks.clone(),
+            tail_hash: 0,
+            last_timestamp_ms: -1,
+        };
+        let Some(topic) = self.pipeline.topics().iter().position(|topic| *topic.name == *row.task.topic) else {
+            return Next::Continue;
+        };
+        let raw = RawRecord {
+            topic,
+            offset: row.id.offset,
+            timestamp_ms: row.timestamp_ms,
+            key: row.key.as_deref(),
+            value: row.value.as_deref(),
+            headers: &row.headers,
+        };
+        let mut batch = ChangeBatch { spans: vec![span], span_of_slot: vec![0], ..ChangeBatch::default() };
+        loop {
+            match self.pipeline.push(Slot(0), &raw, None, &mut batch) {
+                Pushed::Done => break,
+                Pushed::SchemaNeeded(id) => {
+                    if (self.fetch_schema)(id).await.is_err() {
+                        return Next::Continue;
+                    }
+                }
+                Pushed::Halt(_) => return Next::Continue,
+                Pushed::Fatal(error) => return Next::Stop(Some(error)),
+            }
+        }
+        self.pipeline.take_counts();
+        batch.releases = vec![row.id; batch.records.len().max(1)];
+        self.reducer.reduce(&mut batch, &self.reduce_tables, &self.settings.order);
+        match self.sink.apply(&batch).await {
+            Ok(applied) => {
+                for (entity, counts) in applied.outcomes {
+                    if counts.applied > 0 {
+                        self.observer.records(entity, crate::observe::Outcome::Applied, counts.applied);
+                    }
+                }
+                Next::Continue
+            }
+            // The next ordinary batch meets the same fence or outage and deals with it; a lost reply is harmless here, the row is
+            // either released or tried again under the same CAS.
+            Err(ApplyError::Cas(_)) => Next::Continue,
+            Err(ApplyError::Unknown(_)) => {
+                self.sink.disconnect();
+                Next::Continue
+            }
+            Err(ApplyError::Failed(error)) => {
+                if action(error.kind) == Action::Stop {
+                    return Next::Stop(Some(error));
+                }
+                self.sink.disconnect();
+                Next::Continue
+            }
+        }
+    }
+}
+
+/// What a claim says about an unknown COMMIT.
+enum Settled {
+    Applied,
+    NotApplied,
+    /// These tasks' progress is somewhere else: the target went back, or another owner moved it.
+    Mixed(Vec<TaskKey>),
+    /// The tasks are gone or the process ends.
+    Ending,
+    Stop(Error),
+}
+
+fn judge(mismatches: &[(TaskKey, CasOutcome)], task: &TaskKey) -> Rejection {
+    match mismatches.iter().find(|(other, _)| other == task) {
+        None => Rejection::Innocent,
+        Some((_, CasOutcome::WentBack(_) | CasOutcome::AlreadyApplied)) => Rejection::WentBack,
+        Some((_, CasOutcome::Missing)) => Rejection::Missing,
+        Some((_, CasOutcome::Fenced | CasOutcome::Inconsistent)) => Rejection::Fenced,
+    }
+}
