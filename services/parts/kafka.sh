@@ -53,6 +53,6 @@ kafka_healthy() {
 }
 
 kafka_topics() {
-  kafka_java 128m -XX:TieredStopAtLevel=1
+  kafka_java 128m -XX:TieredStopAtLevel=1 -Dtidelock.log.level=WARN
   "${KAFKA_JAVA[@]}" org.apache.kafka.tools.TopicCommand --bootstrap-server "$HOST:$(port_of kafka)" "$@"
 }
