@@ -9,6 +9,8 @@ mod directions;
 #[cfg(test)]
 mod docs;
 mod exit;
+mod http;
+mod metrics;
 
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;

@@ -1,5 +1,7 @@
 //! One file per command.
 
+#[cfg(feature = "rest")]
+pub(crate) mod connectors;
 mod describe;
 pub(crate) mod init;
 
@@ -21,6 +23,8 @@ pub(crate) fn run(cli: Cli) -> Result<()> {
             print!("{}", config.masked());
             Ok(())
         }
+        #[cfg(feature = "rest")]
+        Command::Connectors { url, action } => connectors::run(&url, action),
         _ => Err(crate::exit::Failure::Run("this command is not in this build".into())),
     }
 }
@@ -32,4 +36,10 @@ fn load(path: &std::path::Path) -> Result<Loaded> {
         eprintln!("warning: {warning}");
     }
     Ok(loaded)
+}
+
+/// Runs a future to its end on threads of its own.
+fn block_on<T>(future: impl Future<Output = Result<T>>) -> Result<T> {
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
+    runtime.map_err(|error| crate::exit::Failure::Run(format!("cannot start threads: {error}")))?.block_on(future)
 }

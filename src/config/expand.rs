@@ -5,7 +5,7 @@
 ///
 /// # Errors
 /// A sentence for the user: an unset variable without default, or a reference without end.
-pub(super) fn expand(text: &str, lookup: &dyn Fn(&str) -> Option<String>) -> Result<Option<String>, String> {
+pub(crate) fn expand(text: &str, lookup: &dyn Fn(&str) -> Option<String>) -> Result<Option<String>, String> {
     if !text.contains("${") {
         return Ok(None);
     }

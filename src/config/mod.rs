@@ -23,6 +23,7 @@ mod tests;
 
 use std::path::Path;
 
+pub(crate) use expand::expand;
 pub(crate) use kafka::Kafka;
 pub(crate) use link::Link;
 pub(crate) use problem::{Problem, Problems};
