@@ -7,6 +7,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
+use super::convert::FractionMode;
 use super::literal::{FieldDeclaration, Later, Literal};
 use crate::batch::{SnapshotMode, TruncateMode, WriteMode};
 use crate::error::{Error, ErrorKind, Result, Stage};
@@ -47,7 +48,8 @@ pub struct EntityDeclaration {
     /// `site.column: value`: always written there, never read back.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub constant: BTreeMap<String, Literal>,
-    /// `site.column: value`: written there when the other site has no such column (NULL stays NULL).
+    /// `site.column: value`: fills inserted rows when the other site has no such column; updates leave it alone. For a mapped column:
+    /// written whenever a record's schema lacks it. NULL stays NULL.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub default: BTreeMap<String, Literal>,
     /// Mirror of the source, or a history of its changes.
@@ -61,6 +63,8 @@ pub struct EntityDeclaration {
     pub missing: MissingMode,
     /// How concurrent changes are decided.
     pub conflict: ConflictDeclaration,
+    /// Digits of a second that a target column has no room for: `exact` refuses the record, `cut` cuts them off.
+    pub fraction: FractionMode,
     /// Row filter.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub when: Option<Later>,

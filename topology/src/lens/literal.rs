@@ -6,6 +6,7 @@ use std::fmt;
 use serde::de::{MapAccess, Visitor, value::MapAccessDeserializer};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
+use super::convert::FractionMode;
 use super::declare::later;
 use crate::error::Result;
 
@@ -112,6 +113,9 @@ pub struct FieldDeclaration {
     /// Written to the target, whichever side that is, when a record's schema lacks the source column (NULL stays NULL).
     #[serde(skip_serializing_if = "Option::is_none")]
     pub default: Option<Literal>,
+    /// As the entity's `fraction`, for this column.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub fraction: Option<FractionMode>,
     /// Foreign key to another entity whose ids are mapped.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub refers: Option<Later>,
@@ -165,7 +169,7 @@ impl FieldDeclaration {
             ("inverse", &self.inverse),
         ];
         match unknown.iter().find(|(_, value)| value.is_some()) {
-            Some((name, _)) => Err(later(format!("{path}.{name}"), "`to`, `values` and `default`")),
+            Some((name, _)) => Err(later(format!("{path}.{name}"), "`to`, `values`, `default` and `fraction`")),
             None => Ok(()),
         }
     }
