@@ -205,7 +205,7 @@ impl EntityDeclaration {
         if self.table.is_some() && !self.tables.is_empty() {
             return Err(wrong(format!("{path}.table"), "give either `table` or `tables`, not both"));
         }
-        for site in self.tables.keys().filter(|site| !sites.contains(&site.as_str())) {
+        if let Some(site) = self.tables.keys().find(|site| !sites.contains(&site.as_str())) {
             return Err(wrong(
                 format!("{path}.tables.{site}"),
                 format!("the link has no such site; its sites are {} and {}", sites[0], sites[1]),

@@ -7,6 +7,7 @@
 pub mod convert;
 pub mod declare;
 mod explain;
+mod key;
 pub mod literal;
 pub mod plan;
 pub mod survey;

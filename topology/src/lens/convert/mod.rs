@@ -269,7 +269,7 @@ fn to(source: &Kind, target: &Kind, context: &Context<'_>, strip: bool) -> Conve
             Convert::Timestamp(digits(*precision), moment::Instants::wall_clock(context.target))
         }
         Kind::TimestampTz { precision } => {
-            Convert::TimestampTz(digits(*precision), moment::Instants::instants(context.target))
+            Convert::TimestampTz(digits(*precision), moment::Instants::zoned(context.target))
         }
         Kind::Duration { precision } => Convert::Duration(digits(*precision)),
         Kind::Interval => Convert::Interval,
@@ -363,5 +363,7 @@ impl Convert {
 /// For cells that make no sense for the target: a schema that changed under us, or a declaration that `check` refuses.
 pub(super) const NO_WAY: Refused = Refused("no conversion from a value of this type");
 
+#[cfg(test)]
+mod samples;
 #[cfg(test)]
 mod tests;

@@ -84,7 +84,7 @@ impl Instants {
     }
 
     /// With zone: TIMESTAMP of MySQL and MariaDB, timestamptz.
-    pub(super) fn instants(engine: Engine) -> Instants {
+    pub(super) fn zoned(engine: Engine) -> Instants {
         match engine {
             Engine::MySql => Instants { min: 1_000_000, max: i64::from(i32::MAX) * 1_000_000 + 999_999 },
             // Since 11.5 up to 2106; older servers refuse by themselves what is beyond 2038.
