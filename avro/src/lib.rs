@@ -5,6 +5,7 @@
 //!   [`topology::raw::DecodeError::SchemaNeeded`] for an id that is not there; the caller fetches it and decodes again.
 //! * [`DecoderOptions`] says what cannot be seen in the bytes: formats, whether null values delete, the placeholder of unavailable
 //!   values.
+//! * [`RegistryClient`] fetches and registers schemas; [`SchemaFetcher`] does so for threads that must not wait.
 //!
 //! Nothing here knows databases. Nothing is rounded: what a cell cannot hold exactly is a data error that names the column.
 
@@ -17,6 +18,7 @@ mod options;
 mod placeholder;
 mod plan;
 mod plans;
+mod registry;
 mod schema;
 mod source;
 mod value;
@@ -25,3 +27,4 @@ pub use cache::{SchemaCache, SchemaText};
 pub use decoder::EnvelopeDecoder;
 pub use options::{DecoderOptions, Format, TopicOptions, TopicShape};
 pub use placeholder::DEFAULT_UNAVAILABLE_VALUE;
+pub use registry::{Credentials, RegistryClient, RegistryOptions, SchemaFetcher, SchemaReply};
