@@ -1,6 +1,7 @@
 //! The outside world: the Kafka source, the trigger capture, one folder per sink, and the writer that all SQL sinks share.
 
 pub mod capture;
+pub mod kafka;
 #[cfg(any(test, feature = "registry_server"))]
 pub mod registry_server;
 pub mod sql;

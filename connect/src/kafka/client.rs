@@ -1,0 +1,74 @@
+//! librdkafka's settings.
+
+use rdkafka::ClientConfig;
+
+/// How to reach the brokers.
+#[derive(Clone, Debug, Default)]
+pub struct ClientSettings {
+    /// `host:port,host:port`.
+    pub brokers: String,
+    /// Raw librdkafka options of the user: security, buffers, timeouts. Those in [`FIXED_OPTIONS`] are refused by the configuration.
+    pub options: Vec<(String, String)>,
+}
+
+/// Options that the exactly-once protocol depends on; nobody may change them.
+pub const FIXED_OPTIONS: [&str; 9] = [
+    "bootstrap.servers",
+    "group.id",
+    "group.protocol",
+    "partition.assignment.strategy",
+    "enable.auto.commit",
+    "enable.auto.offset.store",
+    "auto.offset.reset",
+    "isolation.level",
+    "transactional.id",
+];
+
+/// A consumer for one lane. The user's options override the defaults, never the fixed ones.
+pub fn consumer_config(settings: &ClientSettings, group_id: &str) -> ClientConfig {
+    let mut config = ClientConfig::new();
+    // Session 30 s: the number that the earlier systems used; a crashed worker's partitions move after it.
+    config.set("session.timeout.ms", "30000");
+    config.set("heartbeat.interval.ms", "3000");
+    // Small enough for idle latency, large enough for bulk: the broker answers as soon as it has one byte.
+    config.set("fetch.wait.max.ms", "100");
+    config.set("fetch.queue.backoff.ms", "10");
+    config.set("queued.min.messages", "20000");
+    // MEM-1: what librdkafka may prefetch, per lane.
+    config.set("queued.max.messages.kbytes", "32768");
+    config.set("fetch.message.max.bytes", "2097152");
+    // For lag, see `context`.
+    config.set("statistics.interval.ms", "1000");
+    // New partitions and topics are seen within this time (rule A6).
+    config.set("topic.metadata.refresh.interval.ms", "30000");
+    config.set("allow.auto.create.topics", "false");
+    for (name, value) in &settings.options {
+        config.set(name, value);
+    }
+    config.set("bootstrap.servers", &settings.brokers);
+    config.set("group.id", group_id);
+    // Classic, not KIP-848: the bundled librdkafka 2.12 still has that protocol's stalls (fixed in 2.15).
+    config.set("partition.assignment.strategy", "cooperative-sticky");
+    config.set("enable.auto.commit", "false");
+    config.set("enable.auto.offset.store", "false");
+    // Retention loss or a re-created topic halts the partition, it never skips (rule L7).
+    config.set("auto.offset.reset", "error");
+    config.set("isolation.level", "read_committed");
+    config
+}
+
+/// A producer; `transactional_id` makes it transactional.
+pub fn producer_config(settings: &ClientSettings, transactional_id: Option<&str>) -> ClientConfig {
+    let mut config = ClientConfig::new();
+    config.set("linger.ms", "5");
+    config.set("compression.type", "lz4");
+    for (name, value) in &settings.options {
+        config.set(name, value);
+    }
+    config.set("bootstrap.servers", &settings.brokers);
+    config.set("enable.idempotence", "true");
+    if let Some(id) = transactional_id {
+        config.set("transactional.id", id);
+    }
+    config
+}

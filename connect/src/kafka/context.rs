@@ -1,0 +1,97 @@
+//! What happens inside librdkafka's callbacks: notes only. The rebalance callback does no I/O, so a dead target never blocks the
+//! group (rule A1). It runs on the poll thread, inside `poll`; the loop reads the notes right after.
+
+use std::sync::Mutex;
+
+use rdkafka::client::ClientContext;
+use rdkafka::consumer::{BaseConsumer, Consumer, ConsumerContext};
+use rdkafka::error::KafkaError;
+use rdkafka::statistics::Statistics;
+use rdkafka::topic_partition_list::TopicPartitionList;
+use rdkafka::types::RDKafkaRespErr;
+
+/// What the group told us.
+#[derive(Debug)]
+pub(super) enum GroupEvent {
+    /// These partitions are ours from now on; not yet fetched.
+    Assigned(Vec<(String, i32)>),
+    /// These are not ours any more (also when they were lost).
+    Revoked(Vec<(String, i32)>),
+}
+
+/// Notes of one consumer.
+#[derive(Default)]
+pub(super) struct LaneContext {
+    events: Mutex<Vec<GroupEvent>>,
+    /// (topic, partition, end of the log as a read_committed reader sees it), of the newest statistics.
+    ends: Mutex<Vec<(String, i32, i64)>>,
+    fatal: Mutex<Option<String>>,
+}
+
+impl LaneContext {
+    pub(super) fn take_events(&self) -> Vec<GroupEvent> {
+        std::mem::take(&mut *self.events.lock().expect("no panic while locked"))
+    }
+
+    pub(super) fn take_ends(&self) -> Vec<(String, i32, i64)> {
+        std::mem::take(&mut *self.ends.lock().expect("no panic while locked"))
+    }
+
+    /// Why the consumer must be built anew (rule A5).
+    pub(super) fn take_fatal(&self) -> Option<String> {
+        self.fatal.lock().expect("no panic while locked").take()
+    }
+
+    fn note(&self, event: GroupEvent) {
+        self.events.lock().expect("no panic while locked").push(event);
+    }
+}
+
+impl ClientContext for LaneContext {
+    fn stats(&self, statistics: Statistics) {
+        let mut ends = Vec::new();
+        for (name, topic) in statistics.topics {
+            for (partition, facts) in topic.partitions {
+                if partition >= 0 && facts.ls_offset >= 0 {
+                    ends.push((name.clone(), partition, facts.ls_offset));
+                }
+            }
+        }
+        *self.ends.lock().expect("no panic while locked") = ends;
+    }
+
+    fn error(&self, error: KafkaError, reason: &str) {
+        if let KafkaError::Global(code) = &error
+            && *code == rdkafka::types::RDKafkaErrorCode::Fatal
+        {
+            *self.fatal.lock().expect("no panic while locked") = Some(reason.to_owned());
+        }
+        tracing::warn!(%error, reason, "kafka client reported an error");
+    }
+}
+
+impl ConsumerContext for LaneContext {
+    fn rebalance(&self, consumer: &BaseConsumer<Self>, code: RDKafkaRespErr, partitions: &mut TopicPartitionList) {
+        let named: Vec<(String, i32)> =
+            partitions.elements().iter().map(|element| (element.topic().to_owned(), element.partition())).collect();
+        let done = if code == RDKafkaRespErr::RD_KAFKA_RESP_ERR__ASSIGN_PARTITIONS {
+            self.note(GroupEvent::Assigned(named));
+            // Acknowledge without fetching: the poll thread assigns at the claimed offsets.
+            consumer.incremental_assign(&TopicPartitionList::new())
+        } else {
+            // A2: unassign only what is really assigned; a claim may still have been under way.
+            let assigned = consumer.assignment().unwrap_or_default();
+            let mut ours = TopicPartitionList::new();
+            for (topic, partition) in &named {
+                if assigned.find_partition(topic, *partition).is_some() {
+                    ours.add_partition(topic, *partition);
+                }
+            }
+            self.note(GroupEvent::Revoked(named));
+            consumer.incremental_unassign(&ours)
+        };
+        if let Err(error) = done {
+            tracing::warn!(%error, "cannot acknowledge rebalance; the group will rebalance again");
+        }
+    }
+}

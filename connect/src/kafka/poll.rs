@@ -1,0 +1,571 @@
+//! The loop of a lane's poll thread: rebalances, replies, commands, batches, and one consumer that is polled again and again.
+//!
+//! The thread never waits for the target: a blocked poll loses the group membership after `max.poll.interval.ms` (rule A3). It waits for
+//! a schema with all partitions paused and keeps polling meanwhile (rule A4).
+
+use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use rdkafka::ClientConfig;
+use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer};
+use rdkafka::error::KafkaError;
+use rdkafka::message::{BorrowedMessage, Headers, Message};
+use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
+use rdkafka::types::RDKafkaErrorCode;
+use tokio::runtime::Handle;
+use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender};
+use topology::lane::{Command, FetchSchema, Lane, Reply, Request, StartAt, StartFrom, Taken};
+use topology::observe::{LaneObserver, LaneState};
+use topology::raw::{RawRecord, encode_headers};
+use topology::{Error, ErrorKind, Result, Stage};
+
+use super::context::{GroupEvent, LaneContext};
+use super::facts::{Facts, Question};
+use super::lane::{Drained, LaneSetup};
+
+/// Longest wait for a record: how late a reply, a rebalance note or a stop may be seen while nothing arrives.
+const POLL_WAIT: Duration = Duration::from_millis(20);
+
+/// Batches handed over at most: one being written, one waiting.
+const IN_FLIGHT_MAX: usize = 2;
+
+/// The writer may be behind this long before fetching is paused instead of just not polled (rule A3).
+const PAUSE_AFTER: Duration = Duration::from_secs(1);
+
+/// How often group offsets (advisory, for lag tools) and lag go out.
+const TELL_INTERVAL: Duration = Duration::from_secs(1);
+
+/// How long an offset beyond the end may be an effect of a leader election (rule L7).
+const BEYOND_END_GRACE: Duration = Duration::from_secs(30);
+
+/// How the loop ended without an error that needs a person.
+pub(super) enum Ended {
+    /// Told to stop.
+    Drained(Drained),
+    /// The consumer failed for good: build everything anew (rule A5).
+    Rebuild(Error),
+}
+
+pub(super) struct PollLoop<'a> {
+    consumer: BaseConsumer<LaneContext>,
+    lane: Lane,
+    topics: Vec<String>,
+    topic_index: HashMap<String, usize>,
+    requests: UnboundedSender<Request>,
+    replies: UnboundedReceiver<Reply>,
+    fetch_schema: FetchSchema,
+    facts: Facts,
+    setup: &'a LaneSetup,
+    observer: Arc<dyn LaneObserver>,
+    runtime: Handle,
+    /// Partitions that the group gave us.
+    owned: HashSet<(usize, i32)>,
+    /// Partitions that we fetch.
+    fetched: HashSet<(usize, i32)>,
+    /// Starts that are being checked against the log's ends (rule L7), with the moment they were first beyond the end.
+    checking: HashMap<(usize, i32), (StartAt, Option<Instant>)>,
+    /// Unanswered questions of a first start: whether the direction was known.
+    resolving: HashMap<(usize, i32), bool>,
+    /// Seeks that librdkafka has not taken yet; records of these partitions are stale until then.
+    seeking: HashMap<(usize, i32), i64>,
+    paused_for_writer: bool,
+    full_since: Option<Instant>,
+    headers: Vec<u8>,
+    told_at: Instant,
+    told: HashMap<(usize, i32), i64>,
+}
+
+impl<'a> PollLoop<'a> {
+    pub(super) fn new(
+        config: &ClientConfig,
+        lane: Lane,
+        requests: UnboundedSender<Request>,
+        replies: UnboundedReceiver<Reply>,
+        fetch_schema: FetchSchema,
+        setup: &'a LaneSetup,
+        topics: Vec<String>,
+    ) -> Result<PollLoop<'a>> {
+        let consumer: BaseConsumer<LaneContext> = config
+            .create_with_context(LaneContext::default())
+            .map_err(|error| kafka_error("cannot create consumer", error))?;
+        let names: Vec<&str> = topics.iter().map(String::as_str).collect();
+        consumer.subscribe(&names).map_err(|error| kafka_error("cannot subscribe", error))?;
+        let facts = Facts::start(config.clone()).map_err(|error| {
+            Error::new(ErrorKind::Environment, Stage::Consume, "cannot start thread", "for questions to the brokers")
+                .with_source(error)
+        })?;
+        let topic_index = topics.iter().enumerate().map(|(index, name)| (name.clone(), index)).collect();
+        Ok(PollLoop {
+            consumer,
+            lane,
+            topics,
+            topic_index,
+            requests,
+            replies,
+            fetch_schema,
+            facts,
+            setup,
+            observer: setup.observer.clone(),
+            runtime: setup.runtime.clone(),
+            owned: HashSet::new(),
+            fetched: HashSet::new(),
+            checking: HashMap::new(),
+            resolving: HashMap::new(),
+            seeking: HashMap::new(),
+            paused_for_writer: false,
+            full_since: None,
+            headers: Vec::new(),
+            told_at: Instant::now(),
+            told: HashMap::new(),
+        })
+    }
+
+    pub(super) fn run(mut self, stop: &AtomicBool) -> Result<Ended> {
+        while !stop.load(Ordering::Relaxed) {
+            if let Some(ended) = self.housekeeping()? {
+                return Ok(ended);
+            }
+            let mut wait = Duration::ZERO;
+            if self.lane.is_full() && self.lane.in_flight() >= IN_FLIGHT_MAX {
+                self.wait_for_writer()?;
+                continue;
+            }
+            self.resume_after_writer();
+            // Take what is at hand, then one longer wait.
+            let queue_empty = loop {
+                let polled = match self.poll(wait)? {
+                    Polled::Record => true,
+                    Polled::Nothing => false,
+                    Polled::Rebuild(error) => return Ok(Ended::Rebuild(error)),
+                };
+                if !polled || self.lane.is_full() {
+                    break !polled;
+                }
+                wait = Duration::ZERO;
+            };
+            let in_flight = self.lane.in_flight();
+            let due = match in_flight {
+                0 => self.lane.is_due(queue_empty),
+                1 => self.lane.is_due(false),
+                _ => false,
+            };
+            if due {
+                self.hand_over()?;
+            } else if queue_empty {
+                match self.poll(POLL_WAIT)? {
+                    Polled::Rebuild(error) => return Ok(Ended::Rebuild(error)),
+                    Polled::Record | Polled::Nothing => {}
+                }
+            }
+        }
+        self.drain()
+    }
+
+    /// Everything but records. Returns how the loop ends, if it does.
+    fn housekeeping(&mut self) -> Result<Option<Ended>> {
+        self.group_events();
+        while let Ok(reply) = self.replies.try_recv() {
+            if let Some(ended) = self.lane.reply(reply) {
+                return Err(ended.unwrap_or_else(writer_gone));
+            }
+        }
+        if self.replies.is_closed() && self.replies.is_empty() {
+            return Err(writer_gone());
+        }
+        while let Some(answer) = self.facts.answered() {
+            self.answered(answer.question, answer.facts);
+        }
+        self.lane.tick();
+        self.execute_commands()?;
+        self.retry_seeks();
+        if self.told_at.elapsed() >= TELL_INTERVAL {
+            self.tell(CommitMode::Async);
+        }
+        if let Some(reason) = self.consumer.context().take_fatal() {
+            let error = Error::new(ErrorKind::Environment, Stage::Consume, "consumer failed for good", reason);
+            return Ok(Some(Ended::Rebuild(error)));
+        }
+        Ok(None)
+    }
+
+    fn group_events(&mut self) {
+        for event in self.consumer.context().take_events() {
+            match event {
+                GroupEvent::Assigned(named) => {
+                    let places = self.places(&named);
+                    self.owned.extend(places.iter().copied());
+                    tracing::info!(lane = %self.setup.name, partitions = places.len(), "partitions assigned");
+                    self.lane.assigned(&places);
+                }
+                GroupEvent::Revoked(named) => {
+                    let places = self.places(&named);
+                    tracing::info!(lane = %self.setup.name, partitions = places.len(), "partitions revoked");
+                    for place in &places {
+                        self.owned.remove(place);
+                        self.fetched.remove(place);
+                        self.checking.remove(place);
+                        self.resolving.remove(place);
+                        self.seeking.remove(place);
+                        self.told.remove(place);
+                    }
+                    self.lane.revoked(&places);
+                }
+            }
+        }
+    }
+
+    fn places(&self, named: &[(String, i32)]) -> Vec<(usize, i32)> {
+        named.iter().filter_map(|(topic, partition)| Some((*self.topic_index.get(topic)?, *partition))).collect()
+    }
+
+    fn execute_commands(&mut self) -> Result<()> {
+        while let Some(command) = self.lane.next_command() {
+            match command {
+                Command::Send(request) => self.requests.send(request).map_err(|_| writer_gone())?,
+                Command::Start(start) => self.start(start),
+                Command::Pause { topic, partition } => {
+                    self.checking.remove(&(topic, partition));
+                    self.seeking.remove(&(topic, partition));
+                    if self.fetched.contains(&(topic, partition)) {
+                        self.set_paused(&[(topic, partition)], true);
+                    }
+                }
+                Command::ResolveStart { topic, partition, direction_known } => {
+                    self.resolving.insert((topic, partition), direction_known);
+                    self.ask(topic, partition);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn start(&mut self, start: StartAt) {
+        let place = (start.topic, start.partition);
+        if !self.owned.contains(&place) {
+            return;
+        }
+        if self.fetched.contains(&place) {
+            // A rewind: the log was checked when the partition was first fetched.
+            self.seeking.insert(place, start.offset);
+        } else {
+            self.checking.insert(place, (start, None));
+            self.ask(start.topic, start.partition);
+        }
+    }
+
+    fn ask(&self, topic: usize, partition: i32) {
+        let timestamp_ms = match self.setup.settings.start_from {
+            StartFrom::Timestamp(at) => Some(at),
+            StartFrom::Earliest | StartFrom::Latest => None,
+        };
+        self.facts.ask(Question { topic: self.topics[topic].clone(), partition, timestamp_ms });
+    }
+
+    fn answered(&mut self, question: Question, facts: Option<topology::lane::StartFacts>) {
+        let Some(topic) = self.topic_index.get(&question.topic).copied() else { return };
+        let place = (topic, question.partition);
+        if let Some(direction_known) = self.resolving.remove(&place) {
+            self.lane.start_facts(topic, question.partition, direction_known, facts);
+            return;
+        }
+        let Some((start, beyond_since)) = self.checking.get(&place).copied() else { return };
+        let Some(facts) = facts else {
+            self.ask(topic, question.partition);
+            return;
+        };
+        if start.offset < facts.low {
+            self.refuse(place, "records are lost by retention", &start, facts.low, facts.high);
+        } else if start.offset > facts.high {
+            let since = *self.checking.get_mut(&place).expect("just read").1.get_or_insert_with(Instant::now);
+            if beyond_since.is_some() && since.elapsed() > BEYOND_END_GRACE {
+                self.refuse(place, "topic was created anew or cut", &start, facts.low, facts.high);
+            } else {
+                self.ask(topic, question.partition);
+            }
+        } else {
+            self.checking.remove(&place);
+            let mut list = TopicPartitionList::new();
+            let added =
+                list.add_partition_offset(&self.topics[topic], question.partition, Offset::Offset(start.offset));
+            match added.and_then(|()| self.consumer.incremental_assign(&list)) {
+                Ok(()) => {
+                    self.fetched.insert(place);
+                }
+                Err(error) => tracing::warn!(%error, "cannot fetch partition; the group will rebalance"),
+            }
+        }
+    }
+
+    /// Rule L7: the ledger's offset is not in the log. Nothing is skipped; a person decides.
+    fn refuse(&mut self, place: (usize, i32), description: &'static str, start: &StartAt, low: i64, high: i64) {
+        self.checking.remove(&place);
+        let detail = format!(
+            "topic {} partition {}: the ledger says {}, the log holds {low} to {high}; restore the topic, or decide with run --start-from",
+            self.topics[place.0], place.1, start.offset
+        );
+        let error = Error::new(ErrorKind::Environment, Stage::Consume, description, detail);
+        tracing::error!(lane = %self.setup.name, %error, "partition halted");
+        self.lane.halt_partition(place.0, place.1, error);
+    }
+
+    fn retry_seeks(&mut self) {
+        if self.seeking.is_empty() {
+            return;
+        }
+        let mut done = Vec::new();
+        for (place, offset) in &self.seeking {
+            // A seek raises librdkafka's version of the partition in this thread: prefetched records from before it never come.
+            let sought = self.consumer.seek(&self.topics[place.0], place.1, Offset::Offset(*offset), Duration::ZERO);
+            if sought.is_ok() {
+                done.push(*place);
+            }
+        }
+        for place in &done {
+            self.seeking.remove(place);
+        }
+        if !self.paused_for_writer {
+            self.set_paused(&done, false);
+        }
+    }
+
+    fn set_paused(&self, places: &[(usize, i32)], paused: bool) {
+        if places.is_empty() {
+            return;
+        }
+        let mut list = TopicPartitionList::new();
+        for (topic, partition) in places {
+            list.add_partition(&self.topics[*topic], *partition);
+        }
+        let done = if paused { self.consumer.pause(&list) } else { self.consumer.resume(&list) };
+        if let Err(error) = done {
+            tracing::debug!(%error, paused, "cannot pause or resume; a rebalance is under way");
+        }
+    }
+
+    /// Rule A3: the hand-over is full. Not polled for less than a second; then paused and polled, so that the membership survives.
+    fn wait_for_writer(&mut self) -> Result<()> {
+        let since = *self.full_since.get_or_insert_with(Instant::now);
+        if since.elapsed() < PAUSE_AFTER {
+            if let Ok(Some(reply)) = self.runtime.block_on(tokio::time::timeout(POLL_WAIT, self.replies.recv()))
+                && let Some(ended) = self.lane.reply(reply)
+            {
+                return Err(ended.unwrap_or_else(writer_gone));
+            }
+            return Ok(());
+        }
+        if !self.paused_for_writer {
+            self.paused_for_writer = true;
+            let fetched: Vec<_> = self.fetched.iter().copied().collect();
+            self.set_paused(&fetched, true);
+        }
+        // A record that slips through here was never taken: its partition is sought back by the resume below.
+        if let Some(Ok(message)) = self.consumer.poll(POLL_WAIT) {
+            let place = self.topic_index.get(message.topic()).map(|topic| (*topic, message.partition()));
+            if let Some(place) = place {
+                self.seeking.entry(place).or_insert(message.offset());
+            }
+        }
+        Ok(())
+    }
+
+    fn resume_after_writer(&mut self) {
+        self.full_since = None;
+        if self.paused_for_writer {
+            self.paused_for_writer = false;
+            let running: HashSet<(usize, i32)> = self.lane.running().collect();
+            let places: Vec<_> = self.fetched.iter().copied().filter(|place| running.contains(place)).collect();
+            self.set_paused(&places, false);
+        }
+    }
+
+    fn hand_over(&mut self) -> Result<()> {
+        if let Some(sealed) = self.lane.seal() {
+            self.requests.send(Request::Apply(sealed)).map_err(|_| writer_gone())?;
+        }
+        Ok(())
+    }
+
+    fn poll(&mut self, wait: Duration) -> Result<Polled> {
+        let consumer = &self.consumer;
+        let message = match consumer.poll(wait) {
+            None => return Ok(Polled::Nothing),
+            Some(Ok(message)) => message,
+            Some(Err(error)) => return Ok(consumer_error(&error)),
+        };
+        let Some(topic) = self.topic_index.get(message.topic()).copied() else { return Ok(Polled::Record) };
+        let place = (topic, message.partition());
+        if self.seeking.contains_key(&place) {
+            return Ok(Polled::Record);
+        }
+        encode_message_headers(&message, &mut self.headers);
+        let raw = RawRecord {
+            topic,
+            offset: message.offset(),
+            timestamp_ms: message.timestamp().to_millis().unwrap_or(-1),
+            key: message.key(),
+            value: message.payload(),
+            headers: &self.headers,
+        };
+        match self.lane.take(message.partition(), &raw) {
+            Taken::Yes | Taken::Ignored | Taken::Halted => Ok(Polled::Record),
+            Taken::Fatal(error) => Err(error),
+            Taken::SchemaNeeded(id) => {
+                let offset = message.offset();
+                drop(message);
+                self.wait_for_schema(id, place, offset)?;
+                Ok(Polled::Record)
+            }
+        }
+    }
+
+    /// Fetches a schema with all partitions paused, polling on (rule A4), then has the partition sought back to the record that needs it.
+    fn wait_for_schema(&mut self, id: u32, place: (usize, i32), offset: i64) -> Result<()> {
+        let fetched: Vec<_> = self.fetched.iter().copied().collect();
+        self.set_paused(&fetched, true);
+        let mut attempt = 0;
+        loop {
+            let mut fetching = self.runtime.spawn((self.fetch_schema)(id));
+            let result = loop {
+                if let Ok(joined) = self.runtime.block_on(tokio::time::timeout(POLL_WAIT, &mut fetching)) {
+                    break joined;
+                }
+                self.keep_membership();
+            };
+            match result {
+                Ok(Ok(())) => break,
+                Ok(Err(error)) if matches!(error.kind, ErrorKind::Transient | ErrorKind::Environment) => {
+                    attempt += 1;
+                    tracing::warn!(lane = %self.setup.name, schema = id, %error, "cannot fetch schema; trying again");
+                    self.observer.lane_state(LaneState::Paused, Some(&error));
+                    let wait = self.setup.settings.retry.wait(attempt, rand::random());
+                    let until = Instant::now() + wait;
+                    while Instant::now() < until {
+                        self.keep_membership();
+                        if !self.owned.contains(&place) {
+                            break;
+                        }
+                    }
+                }
+                // The registry does not know the id: the decoder's cache holds the refusal, the record becomes a dead letter.
+                Ok(Err(_)) => break,
+                Err(_) => break,
+            }
+            if !self.owned.contains(&place) {
+                break;
+            }
+        }
+        self.observer.lane_state(LaneState::Running, None);
+        // Whatever slipped through while paused is fetched again: the lane ignores what it has.
+        if self.owned.contains(&place) {
+            self.seeking.insert(place, offset);
+        }
+        let running: Vec<_> = self.fetched.iter().copied().filter(|other| *other != place).collect();
+        self.set_paused(&running, false);
+        Ok(())
+    }
+
+    /// Serves callbacks while everything is paused; a record that slips through is fetched again later.
+    fn keep_membership(&mut self) {
+        if let Some(Ok(message)) = self.consumer.poll(POLL_WAIT)
+            && let Some(topic) = self.topic_index.get(message.topic()).copied()
+        {
+            self.seeking.entry((topic, message.partition())).or_insert(message.offset());
+        }
+        self.group_events();
+    }
+
+    /// Advisory group offsets and lag.
+    fn tell(&mut self, mode: CommitMode) {
+        self.told_at = Instant::now();
+        let mut list = TopicPartitionList::new();
+        for place in &self.owned {
+            let Some(next_offset) = self.lane.committed(place.0, place.1) else { continue };
+            if self.told.insert(*place, next_offset) != Some(next_offset) {
+                let _ = list.add_partition_offset(&self.topics[place.0], place.1, Offset::Offset(next_offset));
+            }
+        }
+        if list.count() > 0
+            && let Err(error) = self.consumer.commit(&list, mode)
+        {
+            tracing::debug!(%error, "cannot commit advisory group offsets");
+        }
+        for (topic, partition, end) in self.consumer.context().take_ends() {
+            let Some(index) = self.topic_index.get(&topic).copied() else { continue };
+            if let Some(next_offset) = self.lane.committed(index, partition) {
+                self.observer.lag(&topic, partition, (end - next_offset).max(0));
+            }
+        }
+    }
+
+    /// SIGTERM: writes what is held, within the deadline.
+    fn drain(mut self) -> Result<Ended> {
+        self.observer.lane_state(LaneState::Draining, None);
+        let until = Instant::now() + self.setup.drain_deadline;
+        let fetched: Vec<_> = self.fetched.iter().copied().collect();
+        self.set_paused(&fetched, true);
+        let mut asked = false;
+        let drained = loop {
+            if Instant::now() >= until {
+                break Drained::DeadlinePassed;
+            }
+            self.keep_membership();
+            if !asked && self.lane.in_flight() < IN_FLIGHT_MAX {
+                self.hand_over()?;
+                asked = true;
+                self.requests.send(Request::Drain).map_err(|_| writer_gone())?;
+            }
+            let mut stopped = false;
+            while let Ok(reply) = self.replies.try_recv() {
+                if let Some(ended) = self.lane.reply(reply) {
+                    if let Some(error) = ended {
+                        return Err(error);
+                    }
+                    stopped = true;
+                }
+            }
+            if stopped {
+                break Drained::Fully;
+            }
+        };
+        self.tell(CommitMode::Sync);
+        self.consumer.unsubscribe();
+        Ok(Ended::Drained(drained))
+    }
+}
+
+enum Polled {
+    Record,
+    Nothing,
+    Rebuild(Error),
+}
+
+fn encode_message_headers(message: &BorrowedMessage<'_>, out: &mut Vec<u8>) {
+    out.clear();
+    if let Some(headers) = message.headers() {
+        encode_headers(headers.iter().map(|header| (header.key, header.value)), out);
+    }
+}
+
+fn consumer_error(error: &KafkaError) -> Polled {
+    if error.rdkafka_error_code() == Some(RDKafkaErrorCode::Fatal) {
+        return Polled::Rebuild(kafka_error("consumer failed for good", error.clone()));
+    }
+    // Brokers down, topics not there yet, an offset that retention took meanwhile: librdkafka goes on by itself, lag and health show it.
+    tracing::warn!(%error, "consumer reported an error");
+    Polled::Nothing
+}
+
+fn kafka_error(description: &'static str, error: KafkaError) -> Error {
+    Error::new(ErrorKind::Environment, Stage::Consume, description, error.to_string()).with_source(error)
+}
+
+fn writer_gone() -> Error {
+    Error::new(
+        ErrorKind::Bug,
+        Stage::Write,
+        "writer ended unasked",
+        "see the log; progress is in the target, a restart continues there",
+    )
+}
