@@ -6,12 +6,14 @@
 //! * [`DecoderOptions`] says what cannot be seen in the bytes: formats, whether null values delete, the placeholder of unavailable
 //!   values.
 //! * [`RegistryClient`] fetches and registers schemas; [`SchemaFetcher`] does so for threads that must not wait.
+//! * [`TopicEncoder`] writes events as Debezium's connectors and Tidelock's own capture do.
 //!
 //! Nothing here knows databases. Nothing is rounded: what a cell cannot hold exactly is a data error that names the column.
 
 mod avro;
 mod cache;
 mod decoder;
+mod encode;
 mod fault;
 mod json;
 mod options;
@@ -25,6 +27,7 @@ mod value;
 
 pub use cache::{SchemaCache, SchemaText};
 pub use decoder::EnvelopeDecoder;
+pub use encode::{Event, SourceBlock, TopicEncoder, TopicSource};
 pub use options::{DecoderOptions, Format, TopicOptions, TopicShape};
 pub use placeholder::DEFAULT_UNAVAILABLE_VALUE;
 pub use registry::{Credentials, RegistryClient, RegistryOptions, SchemaFetcher, SchemaReply};

@@ -10,7 +10,7 @@ mod text;
 
 pub(crate) use classify::classify;
 pub(crate) use structs::{STRUCT_FIELDS_MAX, StructMeaning, push_decimal};
-pub(crate) use text::parse_hex_digit;
+pub(crate) use text::{parse_hex_digit, rescale};
 
 use topology::data::Span;
 
