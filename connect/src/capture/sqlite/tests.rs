@@ -13,12 +13,12 @@ use super::log::{ChangeLog, LoggedChange, connect};
 use super::snapshot::{PIECE_ROWS, copy_piece};
 
 /// A database file that goes away with the test.
-struct Database {
+pub(super) struct Database {
     path: PathBuf,
 }
 
 impl Database {
-    async fn new(schema: &str) -> (Database, ChangeLog) {
+    pub(super) async fn new(schema: &str) -> (Database, ChangeLog) {
         let name = format!("tidelock-capture-{}-{:016x}.db", std::process::id(), rand::random::<u64>());
         let path = std::env::temp_dir().join(name);
         std::fs::write(&path, b"").expect("a temporary file");
@@ -29,12 +29,12 @@ impl Database {
         (database, log)
     }
 
-    fn url(&self) -> String {
+    pub(super) fn url(&self) -> String {
         format!("sqlite:{}", self.path.display())
     }
 
     /// Another connection, as an application has it.
-    async fn user(&self) -> SqliteConnection {
+    pub(super) async fn user(&self) -> SqliteConnection {
         connect(&self.url()).await.unwrap()
     }
 }
@@ -45,11 +45,11 @@ impl Drop for Database {
     }
 }
 
-async fn run(connection: &mut SqliteConnection, sql: &str) {
+pub(super) async fn run(connection: &mut SqliteConnection, sql: &str) {
     sqlx::raw_sql(AssertSqlSafe(sql.to_owned())).execute(connection).await.unwrap();
 }
 
-async fn captured(log: &mut ChangeLog, tables: &[&str], snapshot: SnapshotChoice) {
+pub(super) async fn captured(log: &mut ChangeLog, tables: &[&str], snapshot: SnapshotChoice) {
     let tables: Vec<String> = tables.iter().map(|table| (*table).to_owned()).collect();
     install(log.connection(), &tables, snapshot).await.unwrap();
 }
