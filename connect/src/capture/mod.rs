@@ -28,3 +28,10 @@ pub trait RegisterSchema: Send {
     /// `Environment` when the registry does not answer or refuses.
     async fn register(&mut self, subject: &str, schema: &str) -> Result<u32>;
 }
+
+#[async_trait]
+impl RegisterSchema for avro::RegistryClient {
+    async fn register(&mut self, subject: &str, schema: &str) -> Result<u32> {
+        avro::RegistryClient::register(self, subject, schema).await
+    }
+}

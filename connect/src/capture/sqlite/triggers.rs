@@ -56,11 +56,20 @@ const NOW_MS: &str = "CAST(ROUND((julianday('now') - 2440587.5) * 86400000.0) AS
 /// Largest magnitude that every JSON reader keeps exactly.
 const JSON_INTEGER_MAX: i64 = (1 << 53) - 1;
 
-/// Kinds of change that have a trigger: part of its name, the statement, the letter, and which rows there are.
-const KINDS: [(&str, &str, &str, Option<&str>, Option<&str>); 3] = [
-    ("insert", "INSERT", "c", None, Some("NEW")),
-    ("update", "UPDATE", "u", Some("OLD"), Some("NEW")),
-    ("delete", "DELETE", "d", Some("OLD"), None),
+/// A kind of change that has a trigger.
+struct ChangeTrigger {
+    /// Part of the trigger's name.
+    name: &'static str,
+    statement: &'static str,
+    operation: &'static str,
+    old: Option<&'static str>,
+    new: Option<&'static str>,
+}
+
+const CHANGE_TRIGGERS: [ChangeTrigger; 3] = [
+    ChangeTrigger { name: "insert", statement: "INSERT", operation: "c", old: None, new: Some("NEW") },
+    ChangeTrigger { name: "update", statement: "UPDATE", operation: "u", old: Some("OLD"), new: Some("NEW") },
+    ChangeTrigger { name: "delete", statement: "DELETE", operation: "d", old: Some("OLD"), new: None },
 ];
 
 /// A name, quoted.
@@ -75,15 +84,17 @@ pub fn literal(text: &str) -> String {
 
 /// Names of the triggers on a table.
 pub fn trigger_names(table: &str) -> [String; 3] {
-    KINDS.map(|(kind, ..)| format!("tidelock_{kind}_{table}"))
+    CHANGE_TRIGGERS.map(|trigger| format!("tidelock_{}_{table}", trigger.name))
 }
 
 /// The three statements that create the triggers of a table.
 pub fn create_triggers(table: &CapturedTable, layout: i64) -> [String; 3] {
-    KINDS.map(|(kind, statement, letter, old, new)| {
-        let name = identifier(&format!("tidelock_{kind}_{}", table.name));
+    CHANGE_TRIGGERS.map(|trigger| {
+        let name = identifier(&format!("tidelock_{}_{}", trigger.name, table.name));
         let on = identifier(&table.name);
-        let values = values(table, layout, letter, old, new, "(SELECT tag FROM tidelock_origin WHERE id = 1)");
+        let tag = "(SELECT tag FROM tidelock_origin WHERE id = 1)";
+        let values = values(table, layout, trigger.operation, trigger.old, trigger.new, tag);
+        let statement = trigger.statement;
         format!(
             "CREATE TRIGGER {name} AFTER {statement} ON {on} FOR EACH ROW BEGIN\n  {INSERT}\n  VALUES ({values});\nEND"
         )
