@@ -17,6 +17,7 @@ pub mod observe;
 pub mod pipeline;
 pub mod policy;
 pub mod processor;
+pub mod processors;
 pub mod raw;
 pub mod record;
 pub mod reduce;
