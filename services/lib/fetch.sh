@@ -42,7 +42,7 @@ fetch_packages() {
       kafka | connect | registry)
         command -v java >/dev/null || packages+=(openjdk-17-jre-headless)
         command -v mvn >/dev/null || packages+=(maven)
-        command -v python3 >/dev/null || packages+=(python3-minimal)
+        command -v zip >/dev/null || packages+=(zip)
         ;;
       mysql | mysql2 | postgres18) packages+=(debootstrap gpgv debian-archive-keyring) ;;
       mariadb) packages+=(mariadb-server-core mariadb-client-core) ;; # -core holds the programs and no service

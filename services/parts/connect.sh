@@ -35,7 +35,7 @@ connect_trim_converter() {
     cd "$1"
     mkdir -p META-INF/services
     echo io.apicurio.registry.utils.converter.AvroConverter >META-INF/services/org.apache.kafka.connect.storage.Converter
-    python3 -m zipfile -c service-entry.jar META-INF
+    zip -q -r service-entry.jar META-INF
     rm -rf META-INF
   )
 }
