@@ -40,7 +40,11 @@ stop() { # stop PART [SIGNAL]
   pid=$(pid_of "$part")
   # TERM makes PostgreSQL wait for its clients for ever; INT is its fast shutdown.
   case $part.$signal in postgres*.TERM) signal=INT ;; esac
-  kill "-$signal" "$pid"
+  # A killed PostgreSQL leaves children that hold its memory for a moment, and it cannot start while they do.
+  case $part.$signal in
+    postgres*.KILL) kill -KILL "$pid" $(pgrep -P "$pid") ;;
+    *) kill "-$signal" "$pid" ;;
+  esac
   while alive "$part" && [ $ticks -lt 200 ]; do
     sleep 0.2
     ticks=$((ticks + 1))

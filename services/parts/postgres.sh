@@ -38,10 +38,9 @@ postgres_start_as() { # postgres_start_as PART ROOT HOME [option…]
 }
 
 postgres_sql_as() { # postgres_sql_as PART argument…
-  local part=$1
-  shift
-  postgres_runner "$part"
-  "${AS_POSTGRES[@]}" $BIN/psql -X -q -h $HOST -p "$(port_of "$part")" -U postgres "$@"
+  local psql=(psql)
+  [ "$1" = postgres ] || psql=(chroot --userspec=postgres:postgres "$SID" /usr/lib/postgresql/18/bin/psql)
+  "${psql[@]}" -X -q -h $HOST -p "$(port_of "$1")" -U postgres "${@:2}"
 }
 postgres_provision_as() { # postgres_provision_as PART FRESH
   [ -f "$2" ] || return 0
