@@ -153,6 +153,13 @@ impl Pipeline {
         }
     }
 
+    /// Keeps a record as dead that cannot even be decoded, as when the registry does not know its schema.
+    pub fn refuse(&mut self, slot: Slot, raw: &RawRecord<'_>, error: Error, batch: &mut ChangeBatch) -> Pushed {
+        let entity = self.topics[raw.topic].entity;
+        self.counts.consumed[usize::from(entity.0)] += 1;
+        self.fail(Record { slot, offset: raw.offset, entity, ..Record::default() }, raw, error, batch)
+    }
+
     fn is_resent(&mut self, record: &Record, fingerprint: u64, marks: &mut Marks) -> bool {
         match marks.check(&record.source, fingerprint) {
             Seen::New => false,

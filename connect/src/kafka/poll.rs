@@ -37,6 +37,9 @@ const PAUSE_AFTER: Duration = Duration::from_secs(1);
 /// How often group offsets (advisory, for lag tools) and lag go out.
 const TELL_INTERVAL: Duration = Duration::from_secs(1);
 
+/// The registry is asked again about an unknown schema after this time: a lagging replica may know it then.
+const UNKNOWN_SCHEMA_MEMORY: Duration = Duration::from_secs(60);
+
 /// How long an offset beyond the end may be an effect of a leader election (rule L7).
 const BEYOND_END_GRACE: Duration = Duration::from_secs(30);
 
@@ -70,6 +73,8 @@ pub(super) struct PollLoop<'a> {
     resolving: HashMap<(usize, i32), bool>,
     /// Seeks that librdkafka has not taken yet; records of these partitions are stale until then.
     seeking: HashMap<(usize, i32), i64>,
+    /// Schema ids that the registry did not know when it was last asked, and what it said.
+    unknown_schemas: HashMap<u32, (Instant, String)>,
     paused_for_writer: bool,
     full_since: Option<Instant>,
     headers: Vec<u8>,
@@ -114,6 +119,7 @@ impl<'a> PollLoop<'a> {
             checking: HashMap::new(),
             resolving: HashMap::new(),
             seeking: HashMap::new(),
+            unknown_schemas: HashMap::new(),
             paused_for_writer: false,
             full_since: None,
             headers: Vec::new(),
@@ -408,7 +414,18 @@ impl<'a> PollLoop<'a> {
             value: message.payload(),
             headers: &self.headers,
         };
-        match self.lane.take(message.partition(), &raw) {
+        let mut taken = self.lane.take(message.partition(), &raw);
+        if let Taken::SchemaNeeded(id) = taken
+            && let Some((unknown_since, detail)) = self.unknown_schemas.get(&id)
+        {
+            if unknown_since.elapsed() < UNKNOWN_SCHEMA_MEMORY {
+                let error = Error::data(Stage::Decode, "unknown schema", detail.clone());
+                taken = self.lane.refuse(message.partition(), &raw, error);
+            } else {
+                self.unknown_schemas.remove(&id);
+            }
+        }
+        match taken {
             Taken::Yes | Taken::Ignored | Taken::Halted => Ok(Polled::Record),
             Taken::Fatal(error) => Err(error),
             Taken::SchemaNeeded(id) => {
@@ -448,8 +465,11 @@ impl<'a> PollLoop<'a> {
                         }
                     }
                 }
-                // The registry does not know the id: the decoder's cache holds the refusal, the record becomes a dead letter.
-                Ok(Err(_)) => break,
+                // The registry answers and does not know the id: the record is kept as dead when it comes again.
+                Ok(Err(error)) => {
+                    self.unknown_schemas.insert(id, (Instant::now(), error.to_string()));
+                    break;
+                }
                 Err(_) => break,
             }
             if !self.owned.contains(&place) {

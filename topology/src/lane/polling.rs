@@ -149,13 +149,25 @@ impl Lane {
 
     /// Offers a record. `RawRecord::topic` is the index in the pipeline's topics.
     pub fn take(&mut self, partition: i32, raw: &RawRecord<'_>) -> Taken {
+        self.offer(partition, raw, None)
+    }
+
+    /// Offers a record whose schema the registry does not know: it is kept as dead, with this error.
+    pub fn refuse(&mut self, partition: i32, raw: &RawRecord<'_>, error: Error) -> Taken {
+        self.offer(partition, raw, Some(error))
+    }
+
+    fn offer(&mut self, partition: i32, raw: &RawRecord<'_>, refused: Option<Error>) -> Taken {
         let Some(slot) = self.slots.get(&(raw.topic, partition)).copied() else { return Taken::Ignored };
         let Some(task) = &mut self.tasks[usize::from(slot.0)] else { return Taken::Ignored };
         // ORD-1: below the position it was prefetched before a seek; while not running the claim decides where to start.
         if !task.is_running() || task.halted_by.is_some() || raw.offset < task.position {
             return Taken::Ignored;
         }
-        let pushed = self.pipeline.push(slot, raw, Some(&mut task.marks), &mut self.building);
+        let pushed = match refused {
+            None => self.pipeline.push(slot, raw, Some(&mut task.marks), &mut self.building),
+            Some(error) => self.pipeline.refuse(slot, raw, error, &mut self.building),
+        };
         match pushed {
             Pushed::Done => {}
             Pushed::SchemaNeeded(id) => return Taken::SchemaNeeded(id),
