@@ -4,6 +4,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use crate::marks::Marks;
+use crate::mutation;
 
 /// Names one task for ever: the primary key of its ledger row.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -85,6 +86,75 @@ pub struct Claim {
     pub generation: String,
     /// Hash of the record at `next_offset − 1`, 0 when unknown (rule L7).
     pub tail_hash: u64,
+}
+
+/// A row of `tidelock_progress` as a value: for targets that keep it as one document, and for tests.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LedgerRow {
+    /// First offset not yet applied.
+    pub next_offset: i64,
+    /// Raised by every claim.
+    pub epoch: i64,
+    /// Nonce of the last claim.
+    pub owner: Owner,
+    /// Consumer group of the last claim.
+    pub group_id: Arc<str>,
+    /// Dedupe marks.
+    pub marks: Marks,
+    /// The topic's generation.
+    pub generation: String,
+    /// Hash of the record at `next_offset − 1`.
+    pub tail_hash: u64,
+}
+
+impl LedgerRow {
+    /// The row that a first claim creates (rule L5).
+    pub fn new(request: &ClaimRequest, start_offset: i64) -> LedgerRow {
+        LedgerRow {
+            next_offset: start_offset,
+            epoch: 1,
+            owner: request.owner,
+            group_id: request.group_id.clone(),
+            marks: Marks::default(),
+            generation: request.generation.clone(),
+            tail_hash: 0,
+        }
+    }
+
+    /// A claim takes the row over: whoever had it is fenced from now on (FEN-1).
+    pub fn raise(&mut self, request: &ClaimRequest) {
+        self.group_id = request.group_id.clone();
+        if mutation::is_active(mutation::CLAIM_WITHOUT_EPOCH) {
+            return;
+        }
+        self.epoch += 1;
+        self.owner = request.owner;
+    }
+
+    /// What the claimer is told.
+    pub fn claim(&self, task: &TaskKey) -> Claim {
+        Claim {
+            task: task.clone(),
+            epoch: self.epoch,
+            owner: self.owner,
+            next_offset: self.next_offset,
+            marks: self.marks.clone(),
+            generation: self.generation.clone(),
+            tail_hash: self.tail_hash,
+        }
+    }
+
+    /// The compare and set of a batch (rule L1); false when it does not match and nothing was set.
+    pub fn compare_and_set(&mut self, span: &TaskSpan) -> bool {
+        let is_ours = self.epoch == span.epoch && self.owner == span.owner;
+        let is_expected = self.next_offset == span.from || mutation::is_active(mutation::NO_CAS);
+        if is_ours && is_expected {
+            self.next_offset = span.to;
+            self.marks = span.marks.clone();
+            self.tail_hash = span.tail_hash;
+        }
+        is_ours && is_expected
+    }
 }
 
 /// Progress of one task inside a batch: what the CAS checks and sets (rule L1).

@@ -4,6 +4,7 @@
 pub mod batch;
 pub mod clock;
 pub mod data;
+pub mod driver;
 pub mod error;
 pub mod graph;
 pub mod guard;

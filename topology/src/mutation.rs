@@ -13,15 +13,18 @@ pub const UNKNOWN_IS_APPLIED: u32 = 4;
 pub const KEEP_FIRST_CHANGE: u32 = 5;
 /// L3: a rejected batch does not rewind the lane.
 pub const NO_REWIND: u32 = 6;
+/// BAT-3: an unavailable cell is written as if it were a value.
+pub const WRITE_UNAVAILABLE: u32 = 7;
 
 /// Every fault with its name.
-pub const ALL: [(u32, &str); 6] = [
+pub const ALL: [(u32, &str); 7] = [
     (NO_CAS, "no_cas"),
     (CLAIM_WITHOUT_EPOCH, "claim_without_epoch"),
     (MARK_AFTER_GUARD, "mark_after_guard"),
     (UNKNOWN_IS_APPLIED, "unknown_is_applied"),
     (KEEP_FIRST_CHANGE, "keep_first_change"),
     (NO_REWIND, "no_rewind"),
+    (WRITE_UNAVAILABLE, "write_unavailable"),
 ];
 
 #[cfg(feature = "mutations")]

@@ -179,14 +179,7 @@ impl Reducer {
         }
         if table.mode == WriteMode::Append {
             let position = self.table_of(record.entity) as usize;
-            self.stage.tables[position].changes.push(Change {
-                kind: ChangeKind::Append,
-                key: record.key,
-                old_key: None,
-                row: record.after.or(record.before).unwrap_or_default(),
-                first_record: index,
-                last_record: index,
-            });
+            self.stage.tables[position].changes.push(change_of(&batch.arena, record, index, table));
             return Ok(());
         }
         let incoming = classify(&batch.arena, record, index, table);
@@ -242,6 +235,21 @@ fn is_one_change_per_key(arena: &Arena, changes: &[Change]) -> bool {
 
 fn is_partial(arena: &Arena, row: CellRange) -> bool {
     arena.row(row).iter().any(|cell| cell.is_unavailable())
+}
+
+/// The change that one record makes alone, when nothing is reduced (rules B4, E4). Not for truncates.
+pub fn change_of(arena: &Arena, record: &Record, index: u32, table: &ReduceTable) -> Change {
+    if table.mode == WriteMode::Append {
+        return Change {
+            kind: ChangeKind::Append,
+            key: record.key,
+            old_key: None,
+            row: record.after.or(record.before).unwrap_or_default(),
+            first_record: index,
+            last_record: index,
+        };
+    }
+    classify(arena, record, index, table)
 }
 
 fn classify(arena: &Arena, record: &Record, index: u32, table: &ReduceTable) -> Change {

@@ -1,0 +1,147 @@
+//! A broker in memory: partition logs with gaps, and groups whose rebalances happen on command. No I/O, no time of its own.
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+
+use super::codec::TestBytes;
+use crate::lane::StartFacts;
+
+/// A member of a group.
+pub type Member = usize;
+
+/// A partition by topic index.
+pub type Partition = (usize, i32);
+
+/// What the group tells a member, in order.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum GroupEvent {
+    /// These are yours now.
+    Assigned(Vec<Partition>),
+    /// These are not yours any more.
+    Revoked(Vec<Partition>),
+}
+
+#[derive(Debug, Default)]
+struct Group {
+    owners: BTreeMap<Partition, Member>,
+    members: BTreeMap<Member, VecDeque<GroupEvent>>,
+    /// Members that the broker gave up and that do not know it: they hear nothing more.
+    expelled: BTreeSet<Member>,
+}
+
+/// The broker.
+#[derive(Debug, Default)]
+pub struct Broker {
+    /// `logs[topic][partition][offset]`; `None` is an offset without a record: a transaction marker, or compacted away.
+    logs: Vec<Vec<Vec<Option<TestBytes>>>>,
+    groups: BTreeMap<String, Group>,
+}
+
+impl Broker {
+    /// A broker whose topic i has `partitions[i]` partitions.
+    pub fn new(partitions: &[i32]) -> Broker {
+        let logs = partitions.iter().map(|count| vec![Vec::new(); usize::try_from(*count).unwrap_or(0)]).collect();
+        Broker { logs, groups: BTreeMap::new() }
+    }
+
+    /// All partitions.
+    pub fn partitions(&self) -> Vec<Partition> {
+        let of_topic =
+            |(topic, logs): (usize, &Vec<_>)| (0..logs.len() as i32).map(move |partition| (topic, partition));
+        self.logs.iter().enumerate().flat_map(of_topic).collect()
+    }
+
+    fn log(&self, (topic, partition): Partition) -> &Vec<Option<TestBytes>> {
+        &self.logs[topic][partition as usize]
+    }
+
+    /// Appends a record and returns its offset.
+    pub fn produce(&mut self, (topic, partition): Partition, bytes: TestBytes) -> i64 {
+        let log = &mut self.logs[topic][partition as usize];
+        log.push(Some(bytes));
+        log.len() as i64 - 1
+    }
+
+    /// Appends an offset without a record.
+    pub fn produce_gap(&mut self, (topic, partition): Partition) {
+        self.logs[topic][partition as usize].push(None);
+    }
+
+    /// The first record at or after `offset`.
+    pub fn fetch(&self, partition: Partition, offset: i64) -> Option<(i64, &TestBytes)> {
+        let log = self.log(partition);
+        let start = usize::try_from(offset).ok()?;
+        let found = log.iter().enumerate().skip(start).find_map(|(at, entry)| Some((at, entry.as_ref()?)));
+        found.map(|(at, bytes)| (at as i64, bytes))
+    }
+
+    /// Offset after the last entry.
+    pub fn end(&self, partition: Partition) -> i64 {
+        self.log(partition).len() as i64
+    }
+
+    /// Offset after the last record: where progress ends when all is read.
+    pub fn end_of_records(&self, partition: Partition) -> i64 {
+        self.log(partition).iter().rposition(Option::is_some).map_or(0, |at| at as i64 + 1)
+    }
+
+    /// What a lane asks about a partition that the ledger does not know.
+    pub fn start_facts(&self, partition: Partition) -> StartFacts {
+        StartFacts { committed: None, low: 0, high: self.end(partition), at_timestamp: None }
+    }
+
+    /// A member joins; it owns nothing yet.
+    pub fn join(&mut self, group: &str, member: Member) {
+        self.groups.entry(group.to_owned()).or_default().members.entry(member).or_default();
+    }
+
+    /// A member is gone, and the group knows.
+    pub fn leave(&mut self, group: &str, member: Member) {
+        let Some(group) = self.groups.get_mut(group) else { return };
+        group.members.remove(&member);
+        group.expelled.remove(&member);
+        group.owners.retain(|_, owner| *owner != member);
+    }
+
+    /// The group gives a member up that is still running: it keeps what it thinks it has and hears nothing more.
+    pub fn expel(&mut self, group: &str, member: Member) {
+        let Some(group) = self.groups.get_mut(group) else { return };
+        group.owners.retain(|_, owner| *owner != member);
+        group.expelled.insert(member);
+    }
+
+    /// Gives a partition to a member. The one before, if it is another, is told so at the same moment.
+    pub fn assign(&mut self, group: &str, partition: Partition, member: Member) {
+        let Some(group) = self.groups.get_mut(group) else { return };
+        let before = group.owners.insert(partition, member);
+        if before == Some(member) {
+            return;
+        }
+        if let Some(events) = before.and_then(|before| group.members.get_mut(&before)) {
+            events.push_back(GroupEvent::Revoked(vec![partition]));
+        }
+        if let Some(events) = group.members.get_mut(&member) {
+            events.push_back(GroupEvent::Assigned(vec![partition]));
+        }
+    }
+
+    /// Members that the group counts, expelled ones left out.
+    pub fn members(&self, group: &str) -> Vec<Member> {
+        let Some(group) = self.groups.get(group) else { return Vec::new() };
+        group.members.keys().filter(|member| !group.expelled.contains(member)).copied().collect()
+    }
+
+    /// Partitions without an owner.
+    pub fn unowned(&self, group: &str) -> Vec<Partition> {
+        let owners = self.groups.get(group).map(|group| &group.owners);
+        self.partitions().into_iter().filter(|at| owners.is_none_or(|owners| !owners.contains_key(at))).collect()
+    }
+
+    /// What the group has to say to a member.
+    pub fn next_event(&mut self, group: &str, member: Member) -> Option<GroupEvent> {
+        let group = self.groups.get_mut(group)?;
+        if group.expelled.contains(&member) {
+            return None;
+        }
+        group.members.get_mut(&member)?.pop_front()
+    }
+}

@@ -1,0 +1,490 @@
+//! One writer of the memory target: claims, batches, held rows. Read it beside the contract: it is the contract's shortest form.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+
+use super::connection::Connection;
+use super::database::{Database, Lock, Stop, TransactionId};
+use super::rows::{Effect, RowWork};
+use super::{CommitSpan, HeldEntry, HeldState, MemoryTarget, Place, Statement};
+use crate::batch::{Change, ChangeBatch, ChangeKind, HeldId, SnapshotMode, WriteTable};
+use crate::error::{Error, ErrorKind};
+use crate::ledger::{CasOutcome, Claim, ClaimReply, ClaimRequest, LedgerRow, TaskKey, judge_cas};
+use crate::record::{EntityId, Operation};
+use crate::reduce::{ReduceTable, change_of};
+use crate::sink::{Applied, ApplyError, Capabilities, HeldCounts, HeldRow, OutcomeCounts, SinkWriter};
+
+/// First wait of a held row (rule H2), doubled by every attempt.
+const HELD_RETRY_FIRST: Duration = Duration::from_secs(1);
+/// Longest wait of a held row.
+const HELD_RETRY_MAX: Duration = Duration::from_secs(30);
+
+/// One connection of one lane.
+pub struct MemoryWriter {
+    target: MemoryTarget,
+    tables: Arc<[WriteTable]>,
+    snapshots: Arc<[SnapshotMode]>,
+    connection: Option<Connection>,
+}
+
+/// How a try to apply a batch set-wise ended.
+enum Fast {
+    Done(Applied),
+    /// A row failed or is held: exact source order, row by row (rule E4).
+    RowByRow,
+}
+
+impl MemoryWriter {
+    pub(super) fn new(target: MemoryTarget, tables: &[WriteTable], snapshots: &[SnapshotMode]) -> MemoryWriter {
+        MemoryWriter { target, tables: tables.into(), snapshots: snapshots.into(), connection: None }
+    }
+
+    /// The connection, in the middle of nothing. Taken out, so that an error or a dropped future closes it (rule L4).
+    async fn take_connection(&mut self) -> Result<Connection, Error> {
+        match self.connection.take() {
+            Some(connection) => Ok(connection),
+            None => Connection::open(&self.target).await,
+        }
+    }
+
+    async fn cas(connection: &mut Connection, batch: &ChangeBatch) -> Result<(), ApplyError> {
+        if batch.has_moves()
+            && let Some(span) = batch.spans.first()
+        {
+            // moves, step 1: before the CAS, all ledger rows of the direction in key order.
+            let key = span.task.clone();
+            let lock = |database: &mut Database, id| {
+                let of_direction =
+                    |task: &&TaskKey| (&task.pipeline, &task.direction) == (&key.pipeline, &key.direction);
+                let tasks: Vec<TaskKey> = database.tables.ledger.keys().filter(of_direction).cloned().collect();
+                tasks.into_iter().try_for_each(|task| database.lock(id, Lock::Ledger(task)))
+            };
+            connection.statement(Statement::Claim, lock).await?;
+        }
+        let mut mismatches: Vec<(TaskKey, CasOutcome)> = Vec::new();
+        for span in &batch.spans {
+            let compare = |database: &mut Database, id| {
+                database.lock(id, Lock::Ledger(span.task.clone()))?;
+                let Some(row) = database.ledger(id, &span.task) else { return Ok(Some(judge_cas(span, None))) };
+                let mut row = row.clone();
+                if !row.compare_and_set(span) {
+                    return Ok(Some(judge_cas(span, Some((row.epoch, row.owner, row.next_offset)))));
+                }
+                let writes = database.writes(id)?;
+                writes.set_ledger(&span.task, row);
+                writes.note_span(CommitSpan {
+                    task: span.task.clone(),
+                    epoch: span.epoch,
+                    from: span.from,
+                    to: span.to,
+                });
+                Ok(None)
+            };
+            if let Some(outcome) = connection.statement(Statement::Cas, compare).await? {
+                mismatches.push((span.task.clone(), outcome));
+            }
+        }
+        if mismatches.is_empty() { Ok(()) } else { Err(ApplyError::Cas(mismatches)) }
+    }
+
+    /// Applies set-wise, stage by stage (rule B1).
+    async fn fast(&self, connection: &mut Connection, batch: &ChangeBatch) -> Result<Fast, ApplyError> {
+        connection.begin()?;
+        Self::cas(connection, batch).await?;
+        if !batch.releases.is_empty() || self.touches_held(connection, batch).await? {
+            return Ok(Fast::RowByRow);
+        }
+        let mut counts = vec![OutcomeCounts::default(); self.tables.len()];
+        for stage in &batch.stages {
+            for entity in &stage.truncates {
+                let table = self.table(*entity);
+                let clear = |database: &mut Database, id| Ok(database.clear(id, &table.name)?);
+                connection.statement(Statement::Write, clear).await?;
+                counts[usize::from(entity.0)].applied += 1;
+            }
+            let deletes = |change: &&Change| change.kind == ChangeKind::Delete;
+            let writes = stage.tables.iter().map(|table| {
+                (table.entity, table.changes.iter().filter(|change| !deletes(change)).collect::<Vec<_>>())
+            });
+            let removals = stage
+                .tables
+                .iter()
+                .rev()
+                .map(|table| (table.entity, table.changes.iter().filter(deletes).collect::<Vec<_>>()));
+            for (entity, changes) in writes.chain(removals).filter(|(_, changes)| !changes.is_empty()) {
+                let table = self.table(entity);
+                assert_one_change_per_key(batch, &changes);
+                let work = |database: &mut Database, id: TransactionId| {
+                    let rows = changes.iter().map(|change| RowWork { batch, table, change });
+                    let rows: Vec<RowWork<'_>> = rows.collect();
+                    rows.iter().try_for_each(|row| row.lock(database, id))?;
+                    let effects: Result<Vec<Effect>, Error> = rows.iter().map(|row| row.write(database, id)).collect();
+                    Ok(effects?)
+                };
+                match connection.statement(Statement::Write, work).await {
+                    Ok(effects) => {
+                        for (change, effect) in changes.iter().zip(effects) {
+                            count(&mut counts[usize::from(entity.0)], effect, batch.records_of(change).count());
+                        }
+                    }
+                    Err(error) if is_of_row(&error) => return Ok(Fast::RowByRow),
+                    Err(error) => return Err(error.into()),
+                }
+            }
+        }
+        self.keep_dead(connection, batch, &mut counts).await?;
+        Ok(Fast::Done(applied(counts, false)))
+    }
+
+    /// Applies the unreduced records in source order; what fails is parked or dead (rules B4, E3, E4).
+    async fn row_by_row(&self, connection: &mut Connection, batch: &ChangeBatch) -> Result<Applied, ApplyError> {
+        connection.begin()?;
+        Self::cas(connection, batch).await?;
+        let mut counts = vec![OutcomeCounts::default(); self.tables.len()];
+        let now = self.target.clock.now_us();
+        for (index, record) in batch.records.iter().enumerate() {
+            let table = self.table(record.entity);
+            let counts = &mut counts[usize::from(record.entity.0)];
+            if record.operation == Operation::Truncate {
+                let clear = |database: &mut Database, id| Ok(database.clear(id, &table.name)?);
+                connection.statement(Statement::Write, clear).await?;
+                counts.applied += 1;
+                continue;
+            }
+            let change = self.change_of(batch, index);
+            let row = RowWork { batch, table, change: &change };
+            let task = &batch.span_of(record.slot).task;
+            let released = batch.releases.get(index).copied();
+            let held_id = released.unwrap_or_else(|| ordinal_of(batch, index));
+            let places = if change.kind == ChangeKind::Append { Vec::new() } else { row.places() };
+            let work = |database: &mut Database, id: TransactionId| {
+                let held = database.held(id, task);
+                if released.is_some() && !held.contains_key(&held_id) {
+                    return Ok(None);
+                }
+                let waits_behind = held.iter().any(|(other, entry)| {
+                    *other < held_id
+                        && entry.state != HeldState::Dead
+                        && entry.places.iter().any(|place| places.contains(place))
+                });
+                if waits_behind && released.is_some() {
+                    return Ok(None);
+                }
+                if waits_behind {
+                    let error = Error::new(ErrorKind::Dependency, crate::Stage::Write, "waits behind a held row", "");
+                    let entry = entry_of(batch, index, HeldState::Queued, &error, places.clone(), 0, now);
+                    database.writes(id)?.set_held(task, held_id, Some(entry));
+                    return Ok(Some(Err(ErrorKind::Dependency)));
+                }
+                row.lock(database, id)?;
+                let savepoint = database.writes(id)?.clone();
+                match row.write(database, id) {
+                    Ok(effect) => {
+                        if released.is_some() {
+                            let followers = held.into_iter().filter(|(other, entry)| {
+                                *other > held_id && entry.places.iter().any(|place| places.contains(place))
+                            });
+                            let writes = database.writes(id)?;
+                            writes.set_held(task, held_id, None);
+                            for (other, entry) in followers {
+                                writes.set_held(task, other, Some(HeldEntry { retry_at_us: now, ..entry }));
+                            }
+                        }
+                        Ok(Some(Ok(effect)))
+                    }
+                    Err(error) if is_of_row(&error) => {
+                        let state = if error.kind == ErrorKind::Data { HeldState::Dead } else { HeldState::Parked };
+                        let attempts = held.get(&held_id).map_or(0, |entry| entry.attempts) + 1;
+                        let entry = entry_of(batch, index, state, &error, places.clone(), attempts, now);
+                        let writes = database.writes(id)?;
+                        *writes = savepoint;
+                        writes.set_held(task, held_id, Some(entry));
+                        Ok(Some(Err(error.kind)))
+                    }
+                    Err(error) => Err(Stop::Failed(error)),
+                }
+            };
+            match connection.statement(Statement::Write, work).await? {
+                Some(Ok(effect)) => count(counts, effect, 1),
+                Some(Err(ErrorKind::Data)) => counts.dead += 1,
+                Some(Err(_)) => counts.parked += 1,
+                None => {}
+            }
+        }
+        self.keep_dead(connection, batch, &mut counts).await?;
+        Ok(applied(counts, true))
+    }
+
+    /// True when a change touches a row that a held one of its task waits for (rule H3).
+    async fn touches_held(&self, connection: &mut Connection, batch: &ChangeBatch) -> Result<bool, Error> {
+        let read = |database: &mut Database, id| {
+            for span in &batch.spans {
+                let held: BTreeSet<Place> = database
+                    .held(id, &span.task)
+                    .into_values()
+                    .filter(|entry| entry.state != HeldState::Dead)
+                    .flat_map(|entry| entry.places)
+                    .collect();
+                if held.is_empty() {
+                    continue;
+                }
+                for (index, record) in batch.records.iter().enumerate() {
+                    if batch.span_of(record.slot).task != span.task || record.operation == Operation::Truncate {
+                        continue;
+                    }
+                    let table = self.table(record.entity);
+                    let change = self.change_of(batch, index);
+                    let places = RowWork { batch, table, change: &change }.places();
+                    if change.kind != ChangeKind::Append && places.iter().any(|place| held.contains(place)) {
+                        return Ok(true);
+                    }
+                }
+            }
+            Ok(false)
+        };
+        connection.statement(Statement::Read, read).await
+    }
+
+    async fn keep_dead(
+        &self,
+        connection: &mut Connection,
+        batch: &ChangeBatch,
+        counts: &mut [OutcomeCounts],
+    ) -> Result<(), Error> {
+        if batch.dead.is_empty() {
+            return Ok(());
+        }
+        let keep = |database: &mut Database, id| {
+            for dead in &batch.dead {
+                let bytes = |span: Option<_>| span.map(|span| batch.arena.bytes(span).to_vec());
+                let entry = HeldEntry {
+                    state: HeldState::Dead,
+                    kind: dead.kind,
+                    message: dead.message.clone(),
+                    places: Vec::new(),
+                    attempts: 1,
+                    retry_at_us: 0,
+                    key: bytes(dead.raw.key),
+                    value: bytes(dead.raw.value),
+                    headers: bytes(dead.raw.headers).unwrap_or_default(),
+                    timestamp_ms: dead.raw.timestamp_ms,
+                };
+                let held_id = HeldId { offset: dead.offset, ordinal: 0 };
+                let task = &batch.span_of(dead.slot).task;
+                database.writes(id)?.set_held(task, held_id, Some(entry));
+            }
+            Ok(())
+        };
+        connection.statement(Statement::Write, keep).await?;
+        batch.dead.iter().for_each(|dead| counts[usize::from(dead.entity.0)].dead += 1);
+        Ok(())
+    }
+
+    /// The change of one record alone (rule B4).
+    fn change_of(&self, batch: &ChangeBatch, index: usize) -> Change {
+        let record = &batch.records[index];
+        let snapshot = self.snapshots[usize::from(record.entity.0)];
+        change_of(&batch.arena, record, index as u32, &ReduceTable::new(self.table(record.entity), snapshot))
+    }
+
+    fn table(&self, entity: EntityId) -> &WriteTable {
+        &self.tables[usize::from(entity.0)]
+    }
+}
+
+#[async_trait]
+impl SinkWriter for MemoryWriter {
+    fn capabilities(&self) -> Capabilities {
+        Capabilities { transactions: true, read_back: true, append: true, tags: false }
+    }
+
+    async fn claim(&mut self, requests: &[ClaimRequest]) -> Result<Vec<ClaimReply>, Error> {
+        let mut connection = self.take_connection().await?;
+        connection.begin()?;
+        let mut order: Vec<usize> = (0..requests.len()).collect();
+        order.sort_by(|a, b| requests[*a].task.cmp(&requests[*b].task));
+        let mut replies: Vec<Option<ClaimReply>> = vec![None; requests.len()];
+        for at in order {
+            let request = &requests[at];
+            let raise = |database: &mut Database, id: TransactionId| {
+                database.lock(id, Lock::Ledger(request.task.clone()))?;
+                let row = match (database.ledger(id, &request.task).cloned(), request.start_offset) {
+                    (Some(mut row), _) => {
+                        row.raise(request);
+                        row
+                    }
+                    (None, Some(start)) => LedgerRow::new(request, start),
+                    (None, None) => {
+                        let direction = |task: &&TaskKey| {
+                            (&task.pipeline, &task.direction) == (&request.task.pipeline, &request.task.direction)
+                        };
+                        let known: Vec<&TaskKey> = database.tables.ledger.keys().filter(direction).collect();
+                        return Ok(ClaimReply::Missing {
+                            topic_known: known.iter().any(|task| task.topic == request.task.topic),
+                            direction_known: !known.is_empty(),
+                        });
+                    }
+                };
+                let claim = row.claim(&request.task);
+                database.writes(id)?.set_ledger(&request.task, row);
+                Ok(ClaimReply::Claimed(claim))
+            };
+            replies[at] = Some(connection.statement(Statement::Claim, raise).await?);
+        }
+        connection.commit().await?;
+        self.connection = Some(connection);
+        Ok(replies.into_iter().map(|reply| reply.expect("every request was answered")).collect())
+    }
+
+    async fn apply(&mut self, batch: &ChangeBatch) -> Result<Applied, ApplyError> {
+        let mut connection = self.take_connection().await?;
+        let result = match self.fast(&mut connection, batch).await {
+            Ok(Fast::Done(applied)) => Ok(applied),
+            Ok(Fast::RowByRow) => self.row_by_row(&mut connection, batch).await,
+            Err(error) => Err(error),
+        };
+        match result {
+            Ok(applied) => {
+                connection.commit().await.map_err(ApplyError::Unknown)?;
+                self.connection = Some(connection);
+                Ok(applied)
+            }
+            Err(error) => {
+                connection.rollback();
+                self.connection = Some(connection);
+                Err(error)
+            }
+        }
+    }
+
+    async fn due_held(&mut self, claims: &[Claim], limit: usize) -> Result<Vec<HeldRow>, Error> {
+        let mut connection = self.take_connection().await?;
+        connection.begin()?;
+        let now = self.target.clock.now_us();
+        let read = |database: &mut Database, id: TransactionId| {
+            let mut due = Vec::new();
+            for claim in claims {
+                let mut taken: BTreeSet<Place> = BTreeSet::new();
+                for (held_id, entry) in database.held(id, &claim.task) {
+                    if entry.state == HeldState::Dead {
+                        continue;
+                    }
+                    let is_head = entry.places.iter().all(|place| !taken.contains(place));
+                    taken.extend(entry.places);
+                    if is_head && entry.retry_at_us <= now && due.len() < limit {
+                        due.push(HeldRow {
+                            task: claim.task.clone(),
+                            id: held_id,
+                            attempts: entry.attempts,
+                            key: entry.key,
+                            value: entry.value,
+                            headers: entry.headers,
+                            timestamp_ms: entry.timestamp_ms,
+                        });
+                    }
+                }
+            }
+            Ok(due)
+        };
+        let due = connection.statement(Statement::Read, read).await?;
+        connection.rollback();
+        self.connection = Some(connection);
+        Ok(due)
+    }
+
+    async fn held_counts(&mut self, claims: &[Claim]) -> Result<HeldCounts, Error> {
+        let mut connection = self.take_connection().await?;
+        connection.begin()?;
+        let read = |database: &mut Database, id: TransactionId| {
+            let mut counts = HeldCounts::default();
+            for entry in claims.iter().flat_map(|claim| database.held(id, &claim.task).into_values()) {
+                match entry.state {
+                    HeldState::Parked => counts.parked += 1,
+                    HeldState::Queued => counts.queued += 1,
+                    HeldState::Dead => counts.dead += 1,
+                }
+            }
+            Ok(counts)
+        };
+        let counts = connection.statement(Statement::Read, read).await?;
+        connection.rollback();
+        self.connection = Some(connection);
+        Ok(counts)
+    }
+
+    async fn probe(&mut self) -> Result<(), Error> {
+        let mut connection = self.take_connection().await?;
+        connection.statement(Statement::Read, |_, _| Ok(())).await?;
+        self.connection = Some(connection);
+        Ok(())
+    }
+
+    fn forget(&mut self, _: &[TaskKey]) {}
+
+    fn disconnect(&mut self) {
+        self.connection = None;
+    }
+}
+
+/// BAT-1, asserted again where it is relied on.
+fn assert_one_change_per_key(batch: &ChangeBatch, changes: &[&Change]) {
+    let is_one = |pair: &[&Change]| {
+        pair[0].kind == ChangeKind::Append || batch.arena.compare_rows(pair[0].key, pair[1].key).is_lt()
+    };
+    assert!(changes.windows(2).all(is_one), "BAT-1: a reduced stage has one change per key, sorted");
+}
+
+fn is_of_row(error: &Error) -> bool {
+    matches!(error.kind, ErrorKind::Dependency | ErrorKind::Data)
+}
+
+fn count(counts: &mut OutcomeCounts, effect: Effect, records: usize) {
+    let outcome = match effect {
+        Effect::Applied => &mut counts.applied,
+        Effect::Unchanged => &mut counts.unchanged,
+        Effect::Differs => &mut counts.differs,
+    };
+    *outcome += records as u64;
+}
+
+fn applied(counts: Vec<OutcomeCounts>, slow_path: bool) -> Applied {
+    let outcomes = counts.into_iter().enumerate().map(|(at, counts)| (EntityId(at as u16), counts)).collect();
+    Applied { outcomes, slow_path, paused: Vec::new() }
+}
+
+/// Which of the rows that one Kafka record maps to.
+fn ordinal_of(batch: &ChangeBatch, index: usize) -> HeldId {
+    let record = &batch.records[index];
+    let is_same = |other: &&crate::record::Record| (other.slot, other.offset) == (record.slot, record.offset);
+    let ordinal = batch.records[..index].iter().filter(is_same).count();
+    HeldId { offset: record.offset, ordinal: ordinal as i32 }
+}
+
+fn entry_of(
+    batch: &ChangeBatch,
+    index: usize,
+    state: HeldState,
+    error: &Error,
+    places: Vec<Place>,
+    attempts: i32,
+    now_us: u64,
+) -> HeldEntry {
+    let raw = batch.records[index].raw;
+    let bytes = |span: Option<_>| span.map(|span| batch.arena.bytes(span).to_vec());
+    let wait = HELD_RETRY_FIRST.saturating_mul(1 << attempts.clamp(0, 8)).min(HELD_RETRY_MAX);
+    HeldEntry {
+        state,
+        kind: error.kind,
+        message: error.to_string(),
+        places,
+        attempts,
+        retry_at_us: now_us + wait.as_micros() as u64,
+        key: bytes(raw.key),
+        value: bytes(raw.value),
+        headers: bytes(raw.headers).unwrap_or_default(),
+        timestamp_ms: raw.timestamp_ms,
+    }
+}

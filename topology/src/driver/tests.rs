@@ -1,0 +1,227 @@
+use super::*;
+use crate::batch::WriteMode;
+use crate::data::Value;
+use crate::error::ErrorKind;
+use crate::record::{Operation, Position};
+
+const SECOND: Duration = Duration::from_secs(1);
+
+fn row(id: i64, name: &str) -> Vec<Value> {
+    vec![Value::I64(id), name.into()]
+}
+
+/// An upsert at a place of the source's log.
+fn upsert(at: u64, id: i64, name: &str) -> TestRecord {
+    TestRecord { operation: Operation::Update, key: vec![Value::I64(id)], after: Some(row(id, name)), ..delete(at, id) }
+}
+
+fn delete(at: u64, id: i64) -> TestRecord {
+    TestRecord {
+        operation: Operation::Delete,
+        key: vec![Value::I64(id)],
+        identity: 1,
+        position: Some(Position(1, at, 0)),
+        committed_at_us: at as i64,
+        ..TestRecord::default()
+    }
+}
+
+/// Both halves of a key change.
+fn key_change(at: u64, old: i64, new: i64, name: &str) -> [TestRecord; 2] {
+    [
+        TestRecord { new_key: Some(vec![Value::I64(new)]), ..delete(at, old) },
+        TestRecord { operation: Operation::Create, old_key: Some(vec![Value::I64(old)]), ..upsert(at, new, name) },
+    ]
+}
+
+fn users(partitions: i32) -> TestDriver {
+    TestDriver::new(one_table("users", &["id", "name"], 1), &[partitions])
+}
+
+/// A history table, in which a repeat would show.
+fn history(partitions: i32) -> TestDriver {
+    let mut direction = one_table("users", &["id", "name"], 1);
+    direction.settings.tables[0].mode = WriteMode::Append;
+    TestDriver::new(direction, &[partitions])
+}
+
+fn offsets(driver: &TestDriver) -> Vec<(i32, i64)> {
+    let mut seen: Vec<_> = driver.target().history().iter().map(|row| (row.partition, row.offset)).collect();
+    seen.sort_unstable();
+    seen
+}
+
+/// Fails the first statement of this kind.
+fn once(statement: Statement, fault: Fault) -> FaultScript {
+    let mut left = Some(fault);
+    Box::new(move |at| if at == statement { left.take() } else { None })
+}
+
+#[test]
+fn changes_of_several_partitions_reach_the_target_and_gaps_do_not_matter() {
+    let mut driver = users(3);
+    driver.start_worker();
+    for id in 0..9 {
+        driver.produce(0, (id % 3) as i32, &upsert(id as u64, id, "x"));
+        driver.produce_gap(0, (id % 3) as i32);
+    }
+    driver.run();
+    assert_eq!(driver.target().rows("users").len(), 9);
+    assert!(driver.target().ledger().values().all(|row| row.next_offset == 5));
+}
+
+#[test]
+fn a_lost_reply_to_commit_and_a_lost_commit_both_apply_once() {
+    for fault in [Fault::LoseReply, Fault::Cut, Fault::Reject(ErrorKind::Transient)] {
+        let mut driver = history(1);
+        driver.start_worker();
+        driver.run();
+        driver.target().script(once(Statement::Commit, fault));
+        for at in 0..3 {
+            driver.produce(0, 0, &upsert(at, 1, "x"));
+        }
+        driver.advance(10 * SECOND);
+        assert_eq!(offsets(&driver), [(0, 0), (0, 1), (0, 2)], "{fault:?}");
+    }
+}
+
+#[test]
+fn a_target_that_is_down_for_long_loses_and_doubles_nothing() {
+    let mut driver = history(2);
+    driver.start_worker();
+    driver.target().down();
+    driver.produce(0, 0, &upsert(1, 1, "x"));
+    driver.advance(100 * SECOND);
+    driver.target().up();
+    driver.advance(40 * SECOND);
+    driver.produce(0, 1, &upsert(2, 2, "x"));
+    driver.run();
+    assert_eq!(offsets(&driver), [(0, 0), (1, 0)]);
+}
+
+#[test]
+fn a_worker_killed_at_any_step_leaves_its_work_to_its_heir() {
+    for steps in 0..40 {
+        let mut driver = history(2);
+        let victim = driver.start_worker();
+        let heir = driver.start_worker();
+        for at in 0..6 {
+            driver.produce(0, at as i32 % 2, &upsert(at, at as i64, "x"));
+        }
+        for _ in 0..steps {
+            driver.step(victim);
+        }
+        driver.kill(victim, Some(heir));
+        driver.advance(SECOND);
+        assert_eq!(offsets(&driver).len(), 6, "after {steps} steps");
+    }
+}
+
+#[test]
+fn a_zombie_is_fenced_and_its_heir_goes_on() {
+    for steps in 0..40 {
+        let mut driver = history(1);
+        let zombie = driver.start_worker();
+        let heir = driver.start_worker();
+        for at in 0..6 {
+            driver.produce(0, 0, &upsert(at, at as i64, "x"));
+        }
+        for _ in 0..steps {
+            driver.step(zombie);
+        }
+        driver.expel(zombie, heir);
+        driver.advance(SECOND);
+        driver.produce(0, 0, &upsert(9, 9, "x"));
+        driver.advance(60 * SECOND);
+        assert_eq!(offsets(&driver).len(), 7, "after {steps} steps");
+    }
+}
+
+#[test]
+fn a_withheld_reply_of_a_zombies_commit_is_settled_by_the_claim_of_its_heir() {
+    let mut driver = history(1);
+    let zombie = driver.start_worker();
+    driver.run();
+    driver.target().script(once(Statement::Commit, Fault::WithholdReply));
+    driver.produce(0, 0, &upsert(1, 1, "x"));
+    driver.run();
+    let heir = driver.start_worker();
+    driver.expel(zombie, heir);
+    driver.run();
+    driver.target().release_replies();
+    driver.produce(0, 0, &upsert(2, 2, "x"));
+    driver.advance(60 * SECOND);
+    assert_eq!(offsets(&driver), [(0, 0), (0, 1)]);
+}
+
+#[test]
+fn a_child_waits_for_its_parent_and_its_later_changes_wait_behind_it() {
+    let direction = mirror(&[("parents", &["id"], 1), ("children", &["id", "name", "parent"], 1)]);
+    let mut driver = TestDriver::new(direction, &[1, 1]);
+    driver.target().add_reference("children", 2, "parents");
+    driver.start_worker();
+    let child = |at, name: &str, parent: i64| TestRecord {
+        after: Some(vec![Value::I64(1), name.into(), Value::I64(parent)]),
+        ..upsert(at, 1, name)
+    };
+    driver.produce(1, 0, &child(1, "first", 5));
+    driver.run();
+    driver.produce(1, 0, &child(2, "second", 5));
+    driver.advance(2 * SECOND);
+    assert_eq!(driver.target().held().len(), 2);
+    driver.produce(0, 0, &TestRecord { after: Some(vec![Value::I64(5)]), ..upsert(3, 5, "") });
+    driver.advance(70 * SECOND);
+    assert_eq!(driver.target().rows("children"), [[Value::I64(1), "second".into(), Value::I64(5)]]);
+    assert!(driver.target().held().is_empty());
+}
+
+#[test]
+fn a_row_the_target_refuses_is_kept_as_dead_and_the_others_flow() {
+    let mut driver = users(1);
+    driver.target().refuse("bad");
+    driver.start_worker();
+    for (at, name) in ["good", "bad", "fine"].into_iter().enumerate() {
+        driver.produce(0, 0, &upsert(at as u64, at as i64, name));
+    }
+    driver.run();
+    assert_eq!(driver.target().rows("users"), [row(0, "good"), row(2, "fine")]);
+    let held = driver.target().held();
+    assert_eq!(held.values().map(|entry| entry.state).collect::<Vec<_>>(), [HeldState::Dead]);
+}
+
+/// Rule B5: key 1 lives on partition 0, key 2 on partition 1; another lane is ahead on either.
+fn lagging(first: i32) -> TestDriver {
+    let mut driver = users(2);
+    let worker = driver.start_worker();
+    driver.produce(0, 0, &upsert(1, 1, "v1"));
+    driver.run();
+    let [gone, come] = key_change(3, 1, 2, "v3");
+    let of_old = [upsert(2, 1, "v2"), gone];
+    let of_new = [come, upsert(4, 2, "v4"), delete(5, 2)];
+    let (ahead, late) = if first == 0 { (&of_old[..], &of_new[..]) } else { (&of_new[..], &of_old[..]) };
+    for (partition, records) in [(first, ahead), (1 - first, late)] {
+        for record in records {
+            driver.produce(0, partition, record);
+            driver.run();
+            if partition != first {
+                assert!(driver.target().rows("users").len() <= 1);
+            }
+        }
+    }
+    let _ = worker;
+    driver
+}
+
+#[test]
+fn a_key_change_whose_old_key_lags_resurrects_nothing() {
+    let driver = lagging(1);
+    assert_eq!(driver.target().rows("users"), Vec::<Vec<Value>>::new());
+    assert_eq!(driver.target().marks(), []);
+}
+
+#[test]
+fn a_key_change_whose_new_key_lags_ends_the_same() {
+    let driver = lagging(0);
+    assert_eq!(driver.target().rows("users"), Vec::<Vec<Value>>::new());
+    assert_eq!(driver.target().marks(), []);
+}
