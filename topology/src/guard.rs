@@ -136,11 +136,12 @@ impl SiteTags {
         Ok(self.tag(site)?.gtid_half)
     }
 
-    /// The uuid under which one writer numbers its transactions: tag, then 32 bits of hash of the target site and the slot. The target
-    /// is in it so that two targets whose servers replicate into one another never give one number to two transactions.
-    pub fn gtid_uuid(&self, from: &str, to: &str, slot: u32) -> Result<String> {
+    /// The uuid under which one writer numbers its transactions: the tag of `from`, then 32 bits of hash of the server that is written
+    /// to (its `@@server_uuid`) and the slot. With the server in it no two servers ever give one number to two transactions: after a
+    /// fail-over that lost some, the old server's are seen as errant when it comes back, instead of being skipped as done.
+    pub fn gtid_uuid(&self, from: &str, server: &str, slot: u32) -> Result<String> {
         let high = self.tag(from)?.gtid_half;
-        let low = (tag_hash(&self.pipeline, &self.tag(to)?.name) << 32) | u64::from(slot);
+        let low = (tag_hash(&self.pipeline, server) << 32) | u64::from(slot);
         Ok(format!(
             "{:08x}-{:04x}-{:04x}-{:04x}-{:012x}",
             high >> 32,
