@@ -175,3 +175,24 @@ fn the_broker_in_compose_has_the_settings_of_the_stack() {
         assert!(environment.contains(&variable), "compose lacks {variable}");
     }
 }
+
+#[test]
+fn the_two_mysql_servers_have_their_own_numbers_and_allot_ids_that_never_meet() {
+    let services = compose_services();
+    let script = read("services/parts/mysql.sh");
+    for (part, offset) in [("mysql", 1), ("mysql2", 2)] {
+        let server_id = stack_ports()[part];
+        assert!(
+            script.contains(&format!("mysql_start_as {part} {server_id} {offset};")),
+            "services starts {part} otherwise"
+        );
+        let command = at(&services[part], "command");
+        for option in [
+            format!("--server-id={server_id}"),
+            "--auto-increment-increment=2".to_owned(),
+            format!("--auto-increment-offset={offset}"),
+        ] {
+            assert!(command.contains(&option), "compose starts {part} without {option}: {command}");
+        }
+    }
+}
