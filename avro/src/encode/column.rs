@@ -42,8 +42,8 @@ pub(super) struct ColumnEncoder {
     pub(super) schema: Json,
 }
 
-/// The name as Avro allows it.
-pub(super) fn avro_name(name: &str) -> String {
+/// The name of a column's field: what Avro does not allow becomes an underscore.
+pub fn avro_name(name: &str) -> String {
     let mut out: String = name.chars().map(|c| if c.is_ascii_alphanumeric() || c == '_' { c } else { '_' }).collect();
     if out.is_empty() || out.starts_with(|c: char| c.is_ascii_digit()) {
         out.insert(0, '_');

@@ -84,7 +84,7 @@ pub struct TopicEncoder {
     topic: String,
     source: TopicSource,
     columns: Vec<ColumnEncoder>,
-    /// Columns of the key: index in the row, and its encoder, which never allows null.
+    /// Columns of the key: index in the row, and its encoder.
     key: Vec<(usize, ColumnEncoder)>,
     key_id: u32,
     value_id: u32,
@@ -114,7 +114,9 @@ impl TopicEncoder {
                     format!("topic \"{topic}\": key column {index} is not one of {} columns", layout.columns.len()),
                 ));
             };
-            key.push((*index, ColumnEncoder { nullable: false, ..ColumnEncoder::new(column) }));
+            // SQLite lets NULL into primary keys that do not say NOT NULL; such a row must reach the target to be refused there.
+            let nullable = column.nullable && matches!(source, TopicSource::Tidelock { .. });
+            key.push((*index, ColumnEncoder { nullable, ..ColumnEncoder::new(column) }));
         }
         let columns = layout.columns.iter().map(ColumnEncoder::new).collect();
         Ok(TopicEncoder { topic, source, columns, key, key_id: 0, value_id: 0, scratch: RefCell::default() })

@@ -8,4 +8,5 @@ mod event;
 mod schema;
 mod write;
 
+pub use column::avro_name as field_name;
 pub use event::{Event, SourceBlock, TopicEncoder, TopicSource};

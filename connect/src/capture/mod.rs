@@ -15,7 +15,6 @@ use topology::Result;
 
 pub mod envelope;
 pub mod publisher;
-pub mod shape;
 #[cfg(feature = "sqlite")]
 pub mod sqlite;
 

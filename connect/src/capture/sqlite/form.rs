@@ -1,19 +1,72 @@
-//! Which Avro type a SQLite column is published as, and whether a stored value fits it exactly.
+//! Which type a SQLite column is published as, and whether a stored value fits it exactly.
 //!
 //! The declared type names the usual form. A value that does not fit is published in the form of its storage class, under a schema
 //! of its own: `'abc'` in an INTEGER column arrives as text, and what becomes of it is up to the target's column.
 
-use topology::data::{Value, decimal};
+use topology::data::{Column, Kind, Value, decimal};
 
 use super::image::Stored;
 use super::table::CapturedColumn;
-use crate::capture::shape::{Form, ShapeColumn, is_plain};
 
 /// Largest magnitude up to which every integer is a double.
 const DOUBLE_INTEGER_MAX: u64 = 1 << 53;
 
+/// How the values of a column are published.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(super) enum Form {
+    Bool,
+    Long,
+    Double,
+    Decimal,
+    Text,
+    Json,
+    Bytes,
+}
+
+impl Form {
+    fn kind(self) -> Kind {
+        match self {
+            Form::Bool => Kind::Bool,
+            Form::Long => Kind::Int { bits: 64, unsigned: false },
+            Form::Double => Kind::Float64,
+            Form::Decimal => Kind::Decimal { precision: None, scale: None },
+            Form::Text => Kind::Text { characters_max: None, fixed: false },
+            Form::Json => Kind::Json,
+            Form::Bytes => Kind::Bytes { bytes_max: None, fixed: false },
+        }
+    }
+}
+
+/// A form, and whether NULL may stand there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(super) struct Fitting {
+    /// The form.
+    pub(super) form: Form,
+    /// Whether NULL may stand there.
+    pub(super) nullable: bool,
+}
+
+impl Fitting {
+    /// The one that a value of a column needs: the column's usual one if it fits.
+    pub(super) fn of(column: &CapturedColumn, stored: &Stored) -> Fitting {
+        let usual = usual(column);
+        let form = if fit(usual, stored).is_some() { usual } else { natural(stored) };
+        Fitting { form, nullable: column.nullable || *stored == Stored::Null }
+    }
+
+    /// The value in this form, if that loses nothing.
+    pub(super) fn value(self, stored: &Stored) -> Option<Value> {
+        fit(self.form, stored).filter(|value| self.nullable || *value != Value::Null)
+    }
+
+    /// The column that the encoder is told.
+    pub(super) fn column(self, column: &CapturedColumn) -> Column {
+        Column { name: column.name.as_str().into(), kind: self.form.kind(), nullable: self.nullable }
+    }
+}
+
 /// The usual form of a column.
-pub(super) fn usual(column: &CapturedColumn) -> Form {
+fn usual(column: &CapturedColumn) -> Form {
     let declared = column.declared.to_ascii_uppercase();
     let has = |part: &str| declared.contains(part);
     if has("BOOL") {
@@ -26,8 +79,7 @@ pub(super) fn usual(column: &CapturedColumn) -> Form {
         Form::Bytes
     } else if has("REAL") || has("FLOA") || has("DOUB") {
         Form::Double
-    } else if (has("DEC") || has("NUMERIC") || has("MONEY")) && is_plain(&column.name) {
-        // (A decimal's record type has no place for the real name of a column.)
+    } else if has("DEC") || has("NUMERIC") || has("MONEY") {
         Form::Decimal
     } else {
         Form::Text
@@ -35,7 +87,7 @@ pub(super) fn usual(column: &CapturedColumn) -> Form {
 }
 
 /// The value in a form, if that loses nothing.
-pub(super) fn fit(form: Form, stored: &Stored) -> Option<Value> {
+fn fit(form: Form, stored: &Stored) -> Option<Value> {
     Some(match (form, stored) {
         (_, Stored::Null) => Value::Null,
         (Form::Bool, Stored::Integer(number @ (0 | 1))) => Value::Bool(*number == 1),
@@ -60,7 +112,7 @@ pub(super) fn fit(form: Form, stored: &Stored) -> Option<Value> {
 }
 
 /// The form that fits a value in any case.
-pub(super) fn natural(stored: &Stored) -> Form {
+fn natural(stored: &Stored) -> Form {
     match stored {
         Stored::Integer(_) => Form::Long,
         Stored::Real(_) => Form::Double,
@@ -79,13 +131,6 @@ fn is_decimal(text: &str) -> bool {
 
 fn is_negative_zero(text: &str) -> bool {
     text.starts_with('-') && !text.bytes().any(|byte| (b'1'..=b'9').contains(&byte))
-}
-
-/// The column of the shape that `after` (or, of a delete, `before`) fits; `before` fits it too or is left out.
-pub(super) fn shape_column(column: &CapturedColumn, stored: &Stored) -> ShapeColumn {
-    let usual = usual(column);
-    let form = if fit(usual, stored).is_some() { usual } else { natural(stored) };
-    ShapeColumn { name: column.name.clone(), form, nullable: column.nullable || *stored == Stored::Null }
 }
 
 #[cfg(test)]
@@ -112,19 +157,17 @@ mod tests {
         ] {
             assert_eq!(usual(&column(declared)), form, "{declared}");
         }
-        let odd = CapturedColumn { name: "a b".to_owned(), ..column("NUMERIC") };
-        assert_eq!(usual(&odd), Form::Text);
     }
 
     #[test]
     fn what_does_not_fit_gets_the_form_of_its_storage_class() {
-        assert_eq!(shape_column(&column("INTEGER"), &Stored::Text("abc".into())).form, Form::Text);
-        assert_eq!(shape_column(&column("BOOLEAN"), &Stored::Integer(2)).form, Form::Long);
-        assert_eq!(shape_column(&column("REAL"), &Stored::Integer(i64::MAX)).form, Form::Long);
-        assert_eq!(shape_column(&column("JSON"), &Stored::Text("{".into())).form, Form::Text);
-        assert_eq!(shape_column(&column("TEXT"), &Stored::Blob(vec![1])).form, Form::Bytes);
-        assert_eq!(shape_column(&column("DECIMAL"), &Stored::Real(f64::INFINITY)).form, Form::Double);
-        assert!(shape_column(&column("INTEGER"), &Stored::Null).nullable);
+        assert_eq!(Fitting::of(&column("INTEGER"), &Stored::Text("abc".into())).form, Form::Text);
+        assert_eq!(Fitting::of(&column("BOOLEAN"), &Stored::Integer(2)).form, Form::Long);
+        assert_eq!(Fitting::of(&column("REAL"), &Stored::Integer(i64::MAX)).form, Form::Long);
+        assert_eq!(Fitting::of(&column("JSON"), &Stored::Text("{".into())).form, Form::Text);
+        assert_eq!(Fitting::of(&column("TEXT"), &Stored::Blob(vec![1])).form, Form::Bytes);
+        assert_eq!(Fitting::of(&column("DECIMAL"), &Stored::Real(f64::INFINITY)).form, Form::Double);
+        assert!(Fitting::of(&column("INTEGER"), &Stored::Null).nullable);
     }
 
     #[test]

@@ -297,11 +297,13 @@ async fn existing_rows_are_published_once_as_snapshot_reads_also_after_a_restart
 #[tokio::test]
 async fn values_that_do_not_fit_their_columns_arrive_exactly_under_a_schema_of_their_own() {
     let schema =
-        "CREATE TABLE t (id INTEGER PRIMARY KEY, n INTEGER, d DECIMAL(10,2), b BOOLEAN, x BLOB, j JSON, r REAL)";
+        "CREATE TABLE t (id INTEGER PRIMARY KEY, n INTEGER, d DECIMAL(10,2), b BOOLEAN, x BLOB, j JSON, r REAL);
+        CREATE TABLE k (name TEXT PRIMARY KEY)";
     let (database, mut log) = Database::new(schema).await;
-    captured(&mut log, &["t"], SnapshotChoice::Never).await;
-    let broker = Broker::new(&["t"]);
+    captured(&mut log, &["t", "k"], SnapshotChoice::Never).await;
+    let broker = Broker::new(&["t", "k"]);
     let mut user = database.user().await;
+    run(&mut user, "INSERT INTO k VALUES (NULL)").await;
     run(
         &mut user,
         r#"INSERT INTO t VALUES (1, -9223372036854775808, 1.10, TRUE, X'00FF', '{"a":1}', 0.1);
@@ -328,4 +330,5 @@ async fn values_that_do_not_fit_their_columns_arrive_exactly_under_a_schema_of_t
     assert_eq!(plain(&reads[2].value.as_ref().unwrap()["before"]), Avro::Null, "it had another storage class");
     assert!(["n", "d", "b", "x", "j", "r"].iter().all(|column| reads[3].cell("after", column) == Avro::Null));
     assert!(reads.iter().all(|read| read.topic == "site.t"));
+    assert_eq!(plain(&broker.read(&["k"])[0].key["name"]), Avro::Null, "SQLite's keys may be NULL");
 }

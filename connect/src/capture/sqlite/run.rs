@@ -12,7 +12,7 @@
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
 use tokio::sync::watch;
 use topology::{Error, ErrorKind, Result, Stage};
@@ -196,10 +196,9 @@ impl Capture {
             }
             return Ok(step);
         };
-        let now = now_ms();
         let mut records: Vec<OutRecord> = Vec::with_capacity(changes.len() + changes.len() / 4);
         for change in &changes {
-            self.translator.records(change, now, &mut records).await?;
+            self.translator.records(change, &mut records).await?;
         }
         let progress = Progress { incarnation: self.progress.incarnation.clone(), change: last.id };
         self.publisher.publish(&records, &progress)?;
@@ -373,9 +372,4 @@ async fn run(settings: CaptureSettings, status: &Arc<CaptureStatus>, stopped: &m
 
 fn backoff(failures: u32) -> Duration {
     BACKOFF.0.saturating_mul(1 << failures.saturating_sub(1).min(10)).min(BACKOFF.1)
-}
-
-fn now_ms() -> i64 {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    i64::try_from(since.as_millis()).unwrap_or(i64::MAX)
 }

@@ -1,6 +1,7 @@
 //! What a captured table looks like. Stored as JSON in `tidelock_layouts`, so that a change can be read in the shape its table had
 //! when it was made, whatever became of the table since.
 
+use avro::field_name;
 use serde::{Deserialize, Serialize};
 use sqlx::{AssertSqlSafe, Row, SqliteConnection};
 use topology::{Error, ErrorKind, Result, Stage};
@@ -8,7 +9,7 @@ use topology::{Error, ErrorKind, Result, Stage};
 use super::fault::fault;
 
 /// One stored column.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct CapturedColumn {
     /// Name as declared.
@@ -20,7 +21,7 @@ pub struct CapturedColumn {
 }
 
 /// One table as triggers record it. Computed columns are left out: the target computes its own.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct CapturedTable {
     /// Name as declared.
@@ -34,7 +35,7 @@ pub struct CapturedTable {
 }
 
 /// What orders the rows of a table without a sort.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum WalkOrder {
     /// The rowid, by a name that no column hides.
@@ -113,6 +114,12 @@ pub async fn describe(connection: &mut SqliteConnection, name: &str) -> Result<C
         && column.declared.eq_ignore_ascii_case("INTEGER")
     {
         column.nullable = false; // an alias of the rowid
+    }
+    let mut fields: Vec<String> = columns.iter().map(|column| field_name(&column.name)).collect();
+    fields.sort_unstable();
+    if let Some(twice) = fields.windows(2).find(|pair| pair[0] == pair[1]) {
+        let why = format!("has two columns whose names are both \"{}\" in Avro; rename one", twice[0]);
+        return Err(refuse(&why));
     }
     let order = if without_rowid {
         WalkOrder::Key

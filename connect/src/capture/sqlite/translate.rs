@@ -1,21 +1,21 @@
 //! Turns rows of the change log into the records to publish.
 
 use std::collections::HashMap;
+use std::rc::Rc;
+use std::sync::Arc;
 
-use topology::data::Value;
+use avro::{Event, SourceBlock, TopicEncoder, TopicSource};
+use topology::data::{Layout, Value};
 use topology::record::Operation;
 use topology::{Error, ErrorKind, Result, Stage};
 
-use super::form::{fit, shape_column};
+use super::form::Fitting;
 use super::image::Image;
 use super::log::LoggedChange;
 use super::table::CapturedTable;
 use crate::capture::RegisterSchema;
-use crate::capture::envelope::{
-    NEW_KEY_HEADER, OLD_KEY_HEADER, Provenance, SchemaIds, ShapedRow, key_document, record, tombstone,
-};
+use crate::capture::envelope::{NEW_KEY_HEADER, OLD_KEY_HEADER, key_document, tombstone};
 use crate::capture::publisher::OutRecord;
-use crate::capture::shape::RowShape;
 
 /// Knows names and schemas.
 pub(super) struct Translator {
@@ -23,8 +23,28 @@ pub(super) struct Translator {
     database: String,
     topics: String,
     registry: Box<dyn RegisterSchema>,
-    /// By table and shape: schemas in the registry never change.
-    ids: HashMap<(String, RowShape), SchemaIds>,
+    /// One per table and shape of its rows: schemas in the registry never change.
+    encoders: HashMap<Shape, Rc<Encoder>>,
+}
+
+/// What decides the schemas of a row.
+#[derive(Clone, PartialEq, Eq, Hash)]
+struct Shape {
+    table: Arc<CapturedTable>,
+    fittings: Vec<Fitting>,
+}
+
+struct Encoder {
+    topic: String,
+    layout: Layout,
+    records: TopicEncoder,
+}
+
+/// A row in the shape that fits it.
+struct ShapedRow {
+    shape: Shape,
+    cells: Vec<Value>,
+    encoder: Rc<Encoder>,
 }
 
 impl Translator {
@@ -35,88 +55,106 @@ impl Translator {
             database: database.to_owned(),
             topics: topics.to_owned(),
             registry,
-            ids: HashMap::new(),
+            encoders: HashMap::new(),
         }
     }
 
-    /// The records of one change, in order: one; two for a delete, three for a change of the key.
+    /// Appends the records of one change, in order: one; two for a delete, three for a change of the key.
     ///
     /// # Errors
     /// Those of the registry; `Environment` when the change is not what our triggers write.
-    pub(super) async fn records(
-        &mut self,
-        change: &LoggedChange,
-        captured_at_ms: i64,
-        out: &mut Vec<OutRecord>,
-    ) -> Result<()> {
-        let topic = topic_of(&self.topics, &change.table.name);
-        let site = self.site.clone();
-        let database = self.database.clone();
-        let from = Provenance {
-            site: &site,
-            database: &database,
-            table: &change.table.name,
-            change: change.id,
-            tag: change.tag.as_deref(),
-            is_snapshot: change.operation == Operation::Read,
-            committed_at_ms: change.committed_at_ms,
-            captured_at_ms,
-        };
-        let odd = || odd(change.id);
+    pub(super) async fn records(&mut self, change: &LoggedChange, out: &mut Vec<OutRecord>) -> Result<()> {
         match change.operation {
             Operation::Create | Operation::Read => {
-                let after = self.shaped(&topic, change, change.after.as_ref()).await?;
-                out.push(record(&topic, change.operation, &after.as_after(None), &from).ok_or_else(odd)?);
+                let after = self.shaped(change, change.after.as_ref()).await?;
+                out.push(after.record(change, change.operation, None, Some(&after.cells))?);
             }
             Operation::Delete => {
-                let before = self.shaped(&topic, change, change.before.as_ref()).await?;
-                let delete = record(&topic, Operation::Delete, &before.as_before(), &from).ok_or_else(odd)?;
+                let before = self.shaped(change, change.before.as_ref()).await?;
+                let delete = before.record(change, Operation::Delete, Some(&before.cells), None)?;
                 let end = tombstone(&delete);
                 out.extend([delete, end]);
             }
             Operation::Update => {
-                let after = self.shaped(&topic, change, change.after.as_ref()).await?;
-                if key_of(&change.table, change.after.as_ref()).ok_or_else(odd)? == change.key {
-                    let before = fitted(&after.shape, change.before.as_ref());
-                    out.push(
-                        record(&topic, Operation::Update, &after.as_after(before.as_deref()), &from).ok_or_else(odd)?,
-                    );
-                } else {
-                    let before = self.shaped(&topic, change, change.before.as_ref()).await?;
-                    let mut delete = record(&topic, Operation::Delete, &before.as_before(), &from).ok_or_else(odd)?;
-                    let mut create = record(&topic, Operation::Create, &after.as_after(None), &from).ok_or_else(odd)?;
-                    let new_key = key_document(&after.shape, &after.cells).ok_or_else(odd)?;
-                    let old_key = key_document(&before.shape, &before.cells).ok_or_else(odd)?;
-                    delete.header = Some((NEW_KEY_HEADER, new_key));
-                    create.header = Some((OLD_KEY_HEADER, old_key));
-                    let end = tombstone(&delete);
-                    out.extend([delete, end, create]);
+                let after = self.shaped(change, change.after.as_ref()).await?;
+                if key_after(change).as_ref() == Some(&change.key) {
+                    let before = fitted(&after.shape.fittings, change.before.as_ref());
+                    out.push(after.record(change, Operation::Update, before.as_deref(), Some(&after.cells))?);
+                    return Ok(());
                 }
+                let before = self.shaped(change, change.before.as_ref()).await?;
+                let mut delete = before.record(change, Operation::Delete, Some(&before.cells), None)?;
+                let mut create = after.record(change, Operation::Create, None, Some(&after.cells))?;
+                delete.header = Some((NEW_KEY_HEADER, after.key_document().ok_or_else(|| odd(change.id))?));
+                create.header = Some((OLD_KEY_HEADER, before.key_document().ok_or_else(|| odd(change.id))?));
+                let end = tombstone(&delete);
+                out.extend([delete, end, create]);
             }
-            Operation::Truncate => return Err(odd()),
+            Operation::Truncate => return Err(odd(change.id)),
         }
         Ok(())
     }
 
-    async fn shaped(&mut self, topic: &str, change: &LoggedChange, image: Option<&Image>) -> Result<Shaped> {
+    async fn shaped(&mut self, change: &LoggedChange, image: Option<&Image>) -> Result<ShapedRow> {
         let table = &change.table;
         let image = image.filter(|image| describes(table, image)).ok_or_else(|| odd(change.id))?;
-        let columns =
-            table.columns.iter().zip(image).map(|(column, (_, stored))| shape_column(column, stored)).collect();
-        let shape = RowShape { columns, key: table.key.clone() };
-        let cells = fitted(&shape, Some(image)).ok_or_else(|| odd(change.id))?;
-        let known = (table.name.clone(), shape);
-        let ids = match self.ids.get(&known) {
-            Some(ids) => *ids,
+        let fittings: Vec<Fitting> =
+            table.columns.iter().zip(image).map(|(column, (_, stored))| Fitting::of(column, stored)).collect();
+        let cells = fitted(&fittings, Some(image)).ok_or_else(|| odd(change.id))?;
+        let shape = Shape { table: Arc::clone(table), fittings };
+        let encoder = match self.encoders.get(&shape) {
+            Some(encoder) => Rc::clone(encoder),
             None => {
-                let key = self.registry.register(&format!("{topic}-key"), &known.1.key_schema(topic)).await?;
-                let value = self.registry.register(&format!("{topic}-value"), &known.1.value_schema(topic)).await?;
-                let ids = SchemaIds { key, value };
-                self.ids.insert(known.clone(), ids);
-                ids
+                let encoder = Rc::new(self.register(&shape).await?);
+                self.encoders.insert(shape.clone(), Rc::clone(&encoder));
+                encoder
             }
         };
-        Ok(Shaped { shape: known.1, ids, cells })
+        Ok(ShapedRow { shape, cells, encoder })
+    }
+
+    async fn register(&mut self, shape: &Shape) -> Result<Encoder> {
+        let table = &shape.table;
+        let topic = topic_of(&self.topics, &table.name);
+        let columns =
+            table.columns.iter().zip(&shape.fittings).map(|(column, fitting)| fitting.column(column)).collect();
+        let layout = Layout { columns };
+        let source =
+            TopicSource::Tidelock { name: self.site.clone(), db: self.database.clone(), table: table.name.clone() };
+        let mut records = TopicEncoder::new(topic.as_str(), source, &layout, &table.key)?;
+        let key = records.key_schema().unwrap_or_default();
+        let key = self.registry.register(&format!("{topic}-key"), &key).await?;
+        let value = self.registry.register(&format!("{topic}-value"), &records.value_schema()).await?;
+        records.set_ids(key, value);
+        Ok(Encoder { topic, layout, records })
+    }
+}
+
+impl ShapedRow {
+    /// A record with this row's key.
+    fn record(
+        &self,
+        change: &LoggedChange,
+        operation: Operation,
+        before: Option<&[Value]>,
+        after: Option<&[Value]>,
+    ) -> Result<OutRecord> {
+        let event = Event {
+            operation,
+            before,
+            after,
+            snapshot: (operation == Operation::Read).then_some("true"),
+            committed_at_us: change.committed_at_ms.saturating_mul(1_000),
+            source: SourceBlock::Tidelock { change_id: change.id, tag: change.tag.as_deref() },
+        };
+        let (mut key, mut value) = (Vec::new(), Vec::new());
+        self.encoder.records.encode_key(&self.cells, &mut key)?;
+        self.encoder.records.encode_value(&event, &mut value)?;
+        Ok(OutRecord { topic: self.encoder.topic.clone(), key, value: Some(value), header: None })
+    }
+
+    fn key_document(&self) -> Option<Vec<u8>> {
+        key_document(&self.encoder.layout, &self.shape.table.key, &self.cells)
     }
 }
 
@@ -127,41 +165,22 @@ pub(super) fn topic_of(pattern: &str, table: &str) -> String {
     pattern.replace("{table}", &table)
 }
 
-struct Shaped {
-    shape: RowShape,
-    ids: SchemaIds,
-    cells: Vec<Value>,
-}
-
-impl Shaped {
-    fn as_after<'a>(&'a self, before: Option<&'a [Value]>) -> ShapedRow<'a> {
-        ShapedRow { shape: &self.shape, ids: self.ids, before, after: Some(&self.cells) }
-    }
-
-    fn as_before(&self) -> ShapedRow<'_> {
-        ShapedRow { shape: &self.shape, ids: self.ids, before: Some(&self.cells), after: None }
-    }
-}
-
 fn describes(table: &CapturedTable, image: &Image) -> bool {
     image.len() == table.columns.len()
         && image.iter().zip(&table.columns).all(|((name, _), column)| *name == column.name)
 }
 
-/// All cells in the forms of the shape, or none: an image of the past whose storage classes were others is left out, as PostgreSQL
-/// leaves it out.
-fn fitted(shape: &RowShape, image: Option<&Image>) -> Option<Vec<Value>> {
-    let image = image.filter(|image| image.len() == shape.columns.len())?;
-    let cells = shape.columns.iter().zip(image).map(|(column, (_, stored))| {
-        let value = fit(column.form, stored)?;
-        (column.nullable || value != Value::Null).then_some(value)
-    });
-    cells.collect()
+/// All cells in their forms, or none: an image of the past whose storage classes were others is left out, as PostgreSQL leaves it
+/// out.
+fn fitted(fittings: &[Fitting], image: Option<&Image>) -> Option<Vec<Value>> {
+    let image = image.filter(|image| image.len() == fittings.len())?;
+    fittings.iter().zip(image).map(|(fitting, (_, stored))| fitting.value(stored)).collect()
 }
 
-fn key_of(table: &CapturedTable, image: Option<&Image>) -> Option<Image> {
-    let image = image?;
-    table.key.iter().map(|at| image.get(*at).cloned()).collect()
+/// The key after the change; `None` when the image has other columns than the table.
+fn key_after(change: &LoggedChange) -> Option<Image> {
+    let after = change.after.as_ref()?;
+    change.table.key.iter().map(|at| after.get(*at).cloned()).collect()
 }
 
 fn odd(id: i64) -> Error {
