@@ -1,0 +1,140 @@
+//! `tidelock run` as a process of its own, as a user runs it: started, stopped, killed, and asked for its metrics.
+
+use std::collections::BTreeMap;
+use std::net::TcpListener;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+/// The program, built by `./test` beside the test binary.
+///
+/// # Panics
+/// When it was not built.
+pub fn program() -> PathBuf {
+    let test = std::env::current_exe().expect("a test knows its path");
+    let program = test.ancestors().nth(2).expect("target/debug/deps").join("tidelock");
+    assert!(program.exists(), "{} is not there: run `cargo build --bins`", program.display());
+    program
+}
+
+/// One worker process. Killed when dropped.
+pub struct Worker {
+    child: Child,
+    http: u16,
+    log: PathBuf,
+}
+
+impl Worker {
+    /// Starts `tidelock run` on this configuration with these variables.
+    pub fn start(name: &str, config: &Path, variables: &BTreeMap<String, String>) -> Worker {
+        let http = free_port();
+        let log = std::env::temp_dir().join(format!("tidelock-test-{name}-{http}.log"));
+        let file = std::fs::File::create(&log).expect("a log file");
+        let child = Command::new(program())
+            .args(["run", "--config"])
+            .arg(config)
+            .envs(variables)
+            .env("TIDELOCK_HTTP__ADDRESS", format!("127.0.0.1:{http}"))
+            .stdin(Stdio::null())
+            .stdout(file.try_clone().expect("the same file"))
+            .stderr(file)
+            .spawn()
+            .expect("the program starts");
+        Worker { child, http, log }
+    }
+
+    /// `kill -9`.
+    pub fn kill(&mut self) {
+        self.child.kill().expect("it runs");
+        self.child.wait().expect("it was killed");
+    }
+
+    /// SIGTERM; waits for the end and returns the exit code.
+    pub fn terminate(&mut self, limit: Duration) -> i32 {
+        self.signal("TERM");
+        let deadline = Instant::now() + limit;
+        loop {
+            if let Some(status) = self.child.try_wait().expect("it is ours") {
+                return status.code().unwrap_or(-1);
+            }
+            assert!(Instant::now() < deadline, "it did not end within {limit:?}; {}", self.log_tail());
+            std::thread::sleep(Duration::from_millis(50));
+        }
+    }
+
+    /// Sends a signal by name: TERM, STOP, CONT.
+    pub fn signal(&self, name: &str) {
+        let sent = Command::new("kill").arg(format!("-{name}")).arg(self.child.id().to_string()).status();
+        assert!(sent.expect("kill runs").success());
+    }
+
+    /// True while the process runs.
+    pub fn is_running(&mut self) -> bool {
+        self.child.try_wait().expect("it is ours").is_none()
+    }
+
+    /// Body of a path of its HTTP server; `None` while it does not answer.
+    pub async fn get(&self, path: &str) -> Option<(u16, String)> {
+        let reply = reqwest::get(format!("http://127.0.0.1:{}{path}", self.http)).await.ok()?;
+        let status = reply.status().as_u16();
+        Some((status, reply.text().await.ok()?))
+    }
+
+    /// Sum of all samples of a metric whose labels hold all of `labels` (`outcome="echo"`).
+    pub async fn metric(&self, name: &str, labels: &[&str]) -> f64 {
+        let Some((200, text)) = self.get("/metrics").await else { return 0.0 };
+        sum(&text, name, labels)
+    }
+
+    /// The last lines of its log, for failure messages.
+    pub fn log_tail(&self) -> String {
+        let text = std::fs::read_to_string(&self.log).unwrap_or_default();
+        let lines: Vec<&str> = text.lines().collect();
+        format!("log {}:\n{}", self.log.display(), lines[lines.len().saturating_sub(40)..].join("\n"))
+    }
+}
+
+impl Drop for Worker {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+        if std::thread::panicking() {
+            eprintln!("{}", self.log_tail());
+        } else {
+            let _ = std::fs::remove_file(&self.log);
+        }
+    }
+}
+
+fn sum(text: &str, name: &str, labels: &[&str]) -> f64 {
+    text.lines()
+        .filter(|line| {
+            let rest = line.strip_prefix(name).unwrap_or("#");
+            rest.starts_with(['{', ' ']) && labels.iter().all(|label| rest.contains(label))
+        })
+        .filter_map(|line| line.rsplit(' ').next()?.parse::<f64>().ok())
+        .sum()
+}
+
+fn free_port() -> u16 {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
+    listener.local_addr().expect("it is bound").port()
+}
+
+/// Runs a command of the program to its end.
+pub fn command(arguments: &[&str], variables: &BTreeMap<String, String>) -> (i32, String, String) {
+    let output = Command::new(program()).args(arguments).envs(variables).output().expect("the program starts");
+    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+    (output.status.code().unwrap_or(-1), text(&output.stdout), text(&output.stderr))
+}
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn samples_are_summed_by_labels() {
+        let text = "# HELP a_total x\na_total{d=\"l\",outcome=\"echo\"} 2\na_total{d=\"r\",outcome=\"echo\"} 3\na_total{outcome=\"applied\"} 9\nab_total 7\n";
+        assert_eq!(super::sum(text, "a_total", &["outcome=\"echo\""]), 5.0);
+        assert_eq!(super::sum(text, "a_total", &[]), 14.0);
+        assert_eq!(super::sum(text, "ab_total", &[]), 7.0);
+    }
+}
