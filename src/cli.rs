@@ -22,7 +22,12 @@ pub(crate) struct Cli {
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
     /// Run all directions until SIGTERM; any number of equal workers may run at the same time.
-    Run,
+    Run {
+        /// Begin partitions that have no progress here, also when their ledger was lost: earliest, latest, or a time such as
+        /// 2026-05-01T00:00:00Z. Without it `tuning.start` decides, and a lost ledger halts.
+        #[arg(long, value_name = "WHERE", value_parser = crate::config::parse_start)]
+        start_from: Option<crate::config::Start>,
+    },
     /// Compare the configuration with both sides of every link and print the effective mapping. Changes nothing. Exit 1 if `run` would stop.
     Check,
     /// Print the sites, directions and processors of the configuration. Connects to nothing.
@@ -56,6 +61,7 @@ pub(crate) enum Command {
         #[command(subcommand)]
         action: Connectors,
     },
+    #[cfg(feature = "sqlite")]
     /// Publish the changes of sites that Tidelock captures itself (SQLite), until SIGTERM.
     Capture {
         #[command(subcommand)]
@@ -104,6 +110,7 @@ pub(crate) enum Connectors {
 }
 
 /// Actions of `capture`.
+#[cfg(feature = "sqlite")]
 #[derive(Debug, Subcommand)]
 pub(crate) enum Capture {
     /// Make the triggers and tables that the capture needs (all named `tidelock_*`).

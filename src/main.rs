@@ -1,16 +1,24 @@
 //! The program `tidelock`: command line, configuration, wiring, HTTP. No logic of the engine is here.
 
-#![allow(dead_code, unused_imports)] // goes when every command is wired
+#![allow(dead_code)] // goes with the wiring of `run`
 
+mod check;
 mod cli;
 mod commands;
 mod config;
+mod connectors;
 mod directions;
 #[cfg(test)]
 mod docs;
 mod exit;
 mod http;
+mod logging;
+mod mapping;
 mod metrics;
+mod registry;
+mod shutdown;
+mod sites;
+mod worker;
 
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;

@@ -1,13 +1,17 @@
 //! One file per command.
 
+#[cfg(feature = "sqlite")]
+mod capture;
 #[cfg(feature = "rest")]
 pub(crate) mod connectors;
 mod describe;
 pub(crate) mod init;
+mod status;
 
 use crate::cli::{Cli, Command, ConfigAction};
 use crate::config::{self, Loaded};
 use crate::exit::Result;
+use crate::logging;
 
 /// Does what the command line says.
 pub(crate) fn run(cli: Cli) -> Result<()> {
@@ -23,9 +27,31 @@ pub(crate) fn run(cli: Cli) -> Result<()> {
             print!("{}", config.masked());
             Ok(())
         }
+        Command::Run { start_from } => {
+            let Loaded { config, warnings } = config::load(&cli.config)?;
+            logging::start(&config.log);
+            warnings.iter().for_each(|warning| tracing::warn!("{warning}"));
+            let _ = start_from;
+            Err(crate::exit::Failure::Run("`run` is not in this build".into()))
+        }
+        Command::Check => {
+            let Loaded { config, .. } = load(&cli.config)?;
+            block_on(crate::check::run(&config))
+        }
+        Command::Status { json, url } => {
+            let config = config::load(&cli.config)?.config;
+            block_on(status::run(&config, url.as_deref(), json))
+        }
         #[cfg(feature = "rest")]
         Command::Connectors { url, action } => connectors::run(&url, action),
-        _ => Err(crate::exit::Failure::Run("this command is not in this build".into())),
+        #[cfg(feature = "sqlite")]
+        Command::Capture { action } => {
+            let Loaded { config, .. } = load(&cli.config)?;
+            logging::start(&config.log);
+            block_on(capture::run(&config, action))
+        }
+        #[cfg(feature = "demo")]
+        Command::Demo { .. } => Err(crate::exit::Failure::Run("the demo is not in this build".into())),
     }
 }
 

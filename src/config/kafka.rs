@@ -17,6 +17,15 @@ section! {
         registry_password: Option<Secret> = None;
         /// Token of the registry (bearer authentication), instead of user and password.
         registry_token: Option<Secret> = None;
+        /// File with the certificate of an authority to trust for the registry, besides the system's (PEM).
+        registry_ca_file: Option<String> = None;
+        /// File with our certificate and its key, for registries that ask for one (PEM).
+        registry_identity_file: Option<String> = None;
+        /// Address of Kafka Connect's REST interface. If it is set, workers watch the connectors: one that does not run is a metric and
+        /// makes `/ready` answer 503.
+        connect: Option<String> = None;
+        /// Names of the connectors to watch. Without it: all.
+        connectors: Vec<String> = Vec::new();
         /// How to talk to the brokers.
         security: Security = Security::Plaintext;
         /// Login, for `security: sasl_plaintext | sasl_tls`.

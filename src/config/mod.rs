@@ -31,7 +31,7 @@ pub(crate) use secret::{Address, Secret};
 pub(crate) use service::{Http, Log, LogFormat};
 pub(crate) use setting::Named;
 pub(crate) use site::{Format, GuardChoice, Site, SiteKind};
-pub(crate) use tuning::{Start, Tuning};
+pub(crate) use tuning::{Start, Tuning, parse_start};
 
 use setting::{Setting, section};
 

@@ -49,6 +49,11 @@ const ENTITY: &[(&str, &str, &str)] = &[
         "A mapped column that a record's schema does not have: `leave` what is there, or `halt` the topic.",
     ),
     ("conflict", "`none`", "How concurrent changes are decided. Only `none` in this version: what arrives is written."),
+    (
+        "fraction",
+        "`exact`",
+        "Digits of a second that the target has no room for: `exact` refuses the record, `cut` cuts them off, towards the past. A field can say it for itself.",
+    ),
     ("when", "", "Row filter. Not in this version."),
 ];
 
@@ -60,6 +65,7 @@ const FIELD: &[(&str, &str)] = &[
         "`left value: right value`. One to one on two-way links. Any other value is a dead letter; NULL stays NULL.",
     ),
     ("default", "Written to the target when a record's schema lacks the source column."),
+    ("fraction", "As for the entity, for this column only."),
 ];
 
 /// The whole page.

@@ -74,8 +74,10 @@ choice! {
         Auto = "auto",
         /// Avro in the registry's framing.
         Avro = "avro",
-        /// JSON, with or without schema.
+        /// JSON without schema.
         Json = "json",
+        /// JSON with the schema in every record, `{"schema": …, "payload": …}`.
+        JsonSchema = "json_schema",
     }
 }
 

@@ -134,3 +134,16 @@ fn the_dump_is_itself_a_configuration() {
     assert_eq!(again.config.tuning, config.tuning);
     assert_eq!(again.config.links, config.links);
 }
+
+#[test]
+fn every_example_is_a_valid_configuration() {
+    let examples = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("examples");
+    let mut count = 0;
+    for folder in std::fs::read_dir(examples).unwrap() {
+        let file = folder.unwrap().path().join("tidelock.yaml");
+        let Ok(yaml) = std::fs::read_to_string(&file) else { continue };
+        parse(&yaml, &[]).unwrap_or_else(|problems| panic!("{}: {problems}", file.display()));
+        count += 1;
+    }
+    assert!(count >= 3, "{count} examples");
+}

@@ -81,16 +81,20 @@ pub(crate) enum Start {
 
 impl<'de> serde::Deserialize<'de> for Start {
     fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Start, D::Error> {
-        let word = String::deserialize(deserializer)?;
-        match word.as_str() {
-            "earliest" => Ok(Start::Earliest),
-            "latest" => Ok(Start::Latest),
-            other => parse_instant(other).map(Start::Timestamp).ok_or_else(|| {
-                serde::de::Error::custom(format!(
-                    "`{other}` is not allowed here; allowed: earliest, latest, or a time in UTC as in 2026-05-01T00:00:00Z"
-                ))
-            }),
-        }
+        parse_start(&String::deserialize(deserializer)?).map_err(serde::de::Error::custom)
+    }
+}
+
+/// Reads the word of the configuration or the command line.
+pub(crate) fn parse_start(word: &str) -> Result<Start, String> {
+    match word {
+        "earliest" => Ok(Start::Earliest),
+        "latest" => Ok(Start::Latest),
+        other => parse_instant(other).map(Start::Timestamp).ok_or_else(|| {
+            format!(
+                "`{other}` is not allowed here; allowed: earliest, latest, or a time in UTC as in 2026-05-01T00:00:00Z"
+            )
+        }),
     }
 }
 

@@ -1,0 +1,232 @@
+//! From a plan to running lanes.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use avro::{DecoderOptions, EnvelopeDecoder, SchemaCache, SchemaFetcher, TopicOptions};
+use connect::kafka::{ClientSettings, LaneHandle, LaneSetup};
+use connect::sql::writer::{HeldLimits, SinkTable, SqlWriter, WriterOptions};
+use tokio::runtime::Handle;
+use topology::batch::WriteMode;
+use topology::lane::{FetchSchema, LaneSettings, RetrySettings, StartFrom};
+use topology::observe::LaneObserver;
+use topology::pipeline::{Pipeline, TopicSettings};
+use topology::processors::{self, DirectionEntity};
+use topology::record::EntityId;
+use topology::sink::SinkWriter;
+use topology::{Error, ErrorKind, Result, Stage};
+
+use super::plan::Plan;
+use crate::config::{Config, Format, Kafka, SiteKind, Start};
+use crate::sites;
+
+/// Progress without rows is committed this often (rule L8).
+const IDLE_PROGRESS_INTERVAL: Duration = Duration::from_secs(1);
+/// First wait before a fenced task is claimed again (rule L3).
+const FENCED_WAIT: Duration = Duration::from_millis(500);
+/// Held rows tried again in one transaction: few, so that they never delay new records for long.
+const HELD_ROWS_MAX: usize = 200;
+
+/// What lanes of all directions share.
+#[derive(Clone)]
+pub(super) struct Shared {
+    pub(super) config: Arc<Config>,
+    pub(super) schemas: Schemas,
+    pub(super) start: StartFrom,
+    pub(super) start_forced: bool,
+    pub(super) runtime: Handle,
+    /// Lanes in this process, all directions together: they share the memory limit.
+    pub(super) lane_count: usize,
+}
+
+/// Where decoders find schemas.
+#[derive(Clone)]
+pub(super) enum Schemas {
+    /// From a registry.
+    Registry(SchemaFetcher),
+    /// None is configured: JSON only.
+    None,
+}
+
+impl Schemas {
+    /// By the configuration.
+    ///
+    /// # Errors
+    /// `Configuration`: a certificate file that cannot be used.
+    pub(super) fn new(kafka: &Kafka, runtime: Handle) -> Result<Schemas> {
+        if kafka.registry.is_empty() {
+            return Ok(Schemas::None);
+        }
+        Ok(Schemas::Registry(SchemaFetcher::new(crate::registry::client(kafka)?, runtime)))
+    }
+
+    fn cache(&self) -> SchemaCache {
+        match self {
+            Schemas::Registry(fetcher) => fetcher.client().cache(),
+            Schemas::None => SchemaCache::default(),
+        }
+    }
+
+    fn fetch(&self) -> FetchSchema {
+        let schemas = self.clone();
+        Box::new(move |id| {
+            let schemas = schemas.clone();
+            Box::pin(async move {
+                match schemas {
+                    Schemas::Registry(fetcher) => fetcher.request(id).await.unwrap_or_else(|_| Ok(())),
+                    Schemas::None => Err(Error::new(
+                        ErrorKind::Configuration,
+                        Stage::Decode,
+                        "cannot decode Avro",
+                        format!("schema id {id}: no schema registry is configured; set kafka.registry"),
+                    )),
+                }
+            })
+        })
+    }
+}
+
+/// Starts one lane.
+///
+/// # Errors
+/// `Environment` when the machine gives no thread.
+pub(super) fn start(
+    shared: &Shared,
+    plan: &Arc<Plan>,
+    number: usize,
+    observer: Arc<dyn LaneObserver>,
+) -> Result<LaneHandle> {
+    let config = &shared.config;
+    let (pipeline_plan, pipeline_shared) = (plan.clone(), shared.clone());
+    let (sink_plan, sink_config) = (plan.clone(), config.clone());
+    let schemas = shared.schemas.clone();
+    connect::kafka::spawn(LaneSetup {
+        name: format!("{}/{number}", plan.direction.name),
+        settings: settings(shared, plan),
+        client: client(shared),
+        pipeline: Box::new(move || pipeline(&pipeline_shared, &pipeline_plan)),
+        sink: Box::new(move || sink(&sink_config, &sink_plan)),
+        fetch_schema: Box::new(move || schemas.fetch()),
+        observer,
+        drain_deadline: Duration::from_secs(config.tuning.drain_seconds),
+        runtime: shared.runtime.clone(),
+    })
+}
+
+fn settings(shared: &Shared, plan: &Plan) -> LaneSettings {
+    let tuning = &shared.config.tuning;
+    LaneSettings {
+        pipeline: shared.config.pipeline.as_str().into(),
+        direction: plan.direction.name.as_str().into(),
+        group_id: plan.direction.group.as_str().into(),
+        batch_rows_max: tuning.batch_rows,
+        // Three batches may be alive: building, handed over, being written. They take half of the lane's share, prefetched records the other.
+        batch_bytes_max: tuning.batch_bytes.min(lane_bytes(shared) / 6),
+        batch_age_max: Duration::from_millis(tuning.batch_age_ms),
+        idle_progress_interval: IDLE_PROGRESS_INTERVAL,
+        retry: RetrySettings {
+            attempts_max: tuning.retry.attempts,
+            initial: Duration::from_millis(tuning.retry.initial_ms),
+            multiplier: tuning.retry.multiplier,
+            cap: Duration::from_millis(tuning.retry.cap_ms),
+        },
+        fenced_wait: FENCED_WAIT,
+        start_from: shared.start,
+        start_from_forced: shared.start_forced,
+        tables: plan.entities.iter().map(super::plan::PlannedEntity::table).collect(),
+        snapshots: plan.entities.iter().map(|entity| entity.snapshot).collect(),
+        order: plan.order.clone(),
+        held_rows_max: HELD_ROWS_MAX,
+    }
+}
+
+fn lane_bytes(shared: &Shared) -> usize {
+    shared.config.tuning.memory_mb * 1024 * 1024 / shared.lane_count.max(1)
+}
+
+fn client(shared: &Shared) -> ClientSettings {
+    let kafka = &shared.config.kafka;
+    let prefetch_kib = (lane_bytes(shared) / 2 / 1024).max(1024);
+    let mut options = vec![("queued.max.messages.kbytes".to_owned(), prefetch_kib.to_string())];
+    options.extend(kafka.client_options());
+    ClientSettings { brokers: kafka.bootstrap(), options }
+}
+
+fn pipeline(shared: &Shared, plan: &Plan) -> Result<Pipeline> {
+    let config = &shared.config;
+    let direction = &plan.direction;
+    let format = config.sites.get(&direction.source).map_or(Format::Auto, |site| site.format);
+    let format = match format {
+        Format::Auto => avro::Format::Auto,
+        Format::Avro => avro::Format::Avro,
+        Format::Json => avro::Format::Json,
+        Format::JsonSchema => avro::Format::JsonSchema,
+    };
+    let topics = plan.entities.iter().map(|entity| TopicOptions {
+        name: entity.topic.clone(),
+        key_format: format,
+        value_format: format,
+        ..TopicOptions::default()
+    });
+    let decoder = EnvelopeDecoder::new(
+        DecoderOptions {
+            topics: topics.collect(),
+            // Histories show the row before; a declared key may have to be taken from it.
+            decode_before: direction.mode == WriteMode::Append
+                || direction.entities.iter().any(|entity| !entity.declaration.key.is_empty()),
+            ..DecoderOptions::default()
+        },
+        shared.schemas.cache(),
+    );
+    let entities: Vec<DirectionEntity> = plan
+        .entities
+        .iter()
+        .map(|entity| DirectionEntity {
+            name: entity.name.clone(),
+            topic: entity.topic.clone(),
+            plan: entity.lens.clone(),
+        })
+        .collect();
+    let graph = processors::direction(&entities, plan.guard.as_ref(), &direction.target)?;
+    let topics = plan.entities.iter().enumerate().map(|(number, entity)| TopicSettings {
+        name: entity.topic.clone(),
+        entity: EntityId(u16::try_from(number).unwrap_or(u16::MAX)),
+        truncate: entity.truncate,
+    });
+    Pipeline::new(Box::new(decoder), graph, topics.collect())
+}
+
+fn sink(config: &Config, plan: &Plan) -> Box<dyn SinkWriter> {
+    let tables: Vec<SinkTable> =
+        plan.entities.iter().map(|entity| SinkTable { table: entity.table(), snapshot: entity.snapshot }).collect();
+    let direction = &plan.direction;
+    match config.sites.get(&direction.target).map(|site| site.kind) {
+        Some(SiteKind::Memory) => Box::new(connect::memory::MemorySink::new(tables)),
+        Some(SiteKind::Blackhole) => Box::new(connect::blackhole::BlackholeSink::new()),
+        _ => {
+            // Only what comes back needs a mark; history tables are read by nobody.
+            let tagged = direction.two_way && direction.mode == WriteMode::Mirror;
+            let from = tagged.then_some(direction.source.as_str());
+            let connector = sites::connector(config, &direction.target, from).expect("the plan opened a session there");
+            let parked = &config.tuning.parked;
+            let options = WriterOptions {
+                tables,
+                held: HeldLimits {
+                    dead_after_ms: i64::try_from(parked.dead_after_seconds * 1000).unwrap_or(i64::MAX),
+                    ..HeldLimits::default()
+                },
+                advance_sequences: true,
+            };
+            Box::new(SqlWriter::new(connector, options))
+        }
+    }
+}
+
+/// As the engine spells it.
+pub(super) fn start_from(start: Start) -> StartFrom {
+    match start {
+        Start::Earliest => StartFrom::Earliest,
+        Start::Latest => StartFrom::Latest,
+        Start::Timestamp(milliseconds) => StartFrom::Timestamp(milliseconds),
+    }
+}
