@@ -39,8 +39,8 @@ pub fn consumer_config(settings: &ClientSettings, group_id: &str) -> ClientConfi
     config.set("fetch.message.max.bytes", "2097152");
     // For lag, see `context`.
     config.set("statistics.interval.ms", "1000");
-    // New partitions and topics are seen within this time (rule A6).
-    config.set("topic.metadata.refresh.interval.ms", "30000");
+    // New partitions and topics are seen within this time (rule A6); Debezium creates a table's topic with its first record.
+    config.set("topic.metadata.refresh.interval.ms", "3000");
     config.set("allow.auto.create.topics", "false");
     for (name, value) in &settings.options {
         config.set(name, value);

@@ -19,12 +19,23 @@ pub(super) enum GroupEvent {
     Revoked(Vec<(String, i32)>),
 }
 
+/// What the newest statistics say about the end of a partition.
+#[derive(Debug)]
+pub(super) struct PartitionEnd {
+    pub(super) topic: String,
+    pub(super) partition: i32,
+    /// End of the log as a read_committed reader sees it.
+    pub(super) end: i64,
+    /// Offset after the last record that we were given, if everything up to `end` was fetched and given to us: what lies between is
+    /// transaction markers, which count as offsets and are no lag.
+    pub(super) drained_at: Option<i64>,
+}
+
 /// Notes of one consumer.
 #[derive(Default)]
 pub(super) struct LaneContext {
     events: Mutex<Vec<GroupEvent>>,
-    /// (topic, partition, end of the log as a read_committed reader sees it), of the newest statistics.
-    ends: Mutex<Vec<(String, i32, i64)>>,
+    ends: Mutex<Vec<PartitionEnd>>,
     fatal: Mutex<Option<String>>,
 }
 
@@ -33,7 +44,7 @@ impl LaneContext {
         std::mem::take(&mut *self.events.lock().expect("no panic while locked"))
     }
 
-    pub(super) fn take_ends(&self) -> Vec<(String, i32, i64)> {
+    pub(super) fn take_ends(&self) -> Vec<PartitionEnd> {
         std::mem::take(&mut *self.ends.lock().expect("no panic while locked"))
     }
 
@@ -53,7 +64,13 @@ impl ClientContext for LaneContext {
         for (name, topic) in statistics.topics {
             for (partition, facts) in topic.partitions {
                 if partition >= 0 && facts.ls_offset >= 0 {
-                    ends.push((name.clone(), partition, facts.ls_offset));
+                    let is_drained = facts.fetchq_cnt == 0 && facts.next_offset >= facts.ls_offset;
+                    ends.push(PartitionEnd {
+                        topic: name.clone(),
+                        partition,
+                        end: facts.ls_offset,
+                        drained_at: is_drained.then_some(facts.app_offset),
+                    });
                 }
             }
         }

@@ -21,7 +21,7 @@ use topology::observe::{LaneObserver, LaneState};
 use topology::raw::{RawRecord, encode_headers};
 use topology::{Error, ErrorKind, Result, Stage};
 
-use super::context::{GroupEvent, LaneContext};
+use super::context::{GroupEvent, LaneContext, PartitionEnd};
 use super::facts::{Facts, Question};
 use super::lane::{Drained, LaneSetup};
 
@@ -511,10 +511,13 @@ impl<'a> PollLoop<'a> {
         {
             tracing::debug!(%error, "cannot commit advisory group offsets");
         }
-        for (topic, partition, end) in self.consumer.context().take_ends() {
+        for PartitionEnd { topic, partition, end, drained_at } in self.consumer.context().take_ends() {
             let Some(index) = self.topic_index.get(&topic).copied() else { continue };
             if let Some(next_offset) = self.lane.committed(index, partition) {
-                self.observer.lag(&topic, partition, (end - next_offset).max(0));
+                // Nothing given to us since the start means −1001: then only the start itself is before us.
+                let is_done = drained_at.is_some_and(|at| at <= next_offset);
+                let records = if is_done { 0 } else { (end - next_offset).max(0) };
+                self.observer.lag(&topic, partition, records);
             }
         }
     }

@@ -330,7 +330,11 @@ fn encode_decimal(
     let excess = scale_max.map_or(0, |max| i32::from(scale) - max);
     match decimal::to_i128(unscaled) {
         Some(number) if scale >= 0 => {
-            if excess > 0 && !u32::try_from(excess).ok().and_then(|e| 10_i128.checked_pow(e)).map_or(number == 0, |p| number % p == 0)
+            if excess > 0
+                && !u32::try_from(excess)
+                    .ok()
+                    .and_then(|e| 10_i128.checked_pow(e))
+                    .map_or(number == 0, |p| number % p == 0)
             {
                 return Err(column.refuse("more digits after the point than the column has"));
             }
@@ -597,7 +601,10 @@ mod tests {
         let mut out = Vec::new();
         let error = encode(View::Null, &form(BIGINT, false), &mut out).err().unwrap();
         let error = error.downcast::<BindError>().unwrap();
-        assert_eq!((error.kind, error.to_string().as_str()), (ErrorKind::Data, "column \"price\": NULL, but the column is NOT NULL"));
+        assert_eq!(
+            (error.kind, error.to_string().as_str()),
+            (ErrorKind::Data, "column \"price\": NULL, but the column is NOT NULL")
+        );
     }
 
     #[test]

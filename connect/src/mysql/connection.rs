@@ -303,7 +303,9 @@ impl SqlConnection for Session {
 
     async fn present(&mut self, plan: &TablePlan, arena: &Arena, keys: &[CellRange]) -> SqlResult<Vec<bool>> {
         let known = self.lookups.iter().position(|shape| {
-            Arc::ptr_eq(&shape.plan.description, &plan.description) && shape.plan.key == plan.key && shape.plan.entity == plan.entity
+            Arc::ptr_eq(&shape.plan.description, &plan.description)
+                && shape.plan.key == plan.key
+                && shape.plan.entity == plan.entity
         });
         let at = known.unwrap_or_else(|| {
             self.lookups.push(Shape::new(&Arc::new(plan.clone()), RowOperation::Delete, Vec::new()));

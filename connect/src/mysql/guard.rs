@@ -100,7 +100,12 @@ pub(super) async fn mark(connection: &mut MySqlConnection, tagging: &Tagging) ->
 }
 
 fn refuse(detail: String) -> SqlError {
-    SqlError::known(Error::new(ErrorKind::Configuration, Stage::Configure, "cannot mark writes for the loop guard", detail))
+    SqlError::known(Error::new(
+        ErrorKind::Configuration,
+        Stage::Configure,
+        "cannot mark writes for the loop guard",
+        detail,
+    ))
 }
 
 async fn set_server_id(connection: &mut MySqlConnection, tagging: &Tagging) -> SqlResult<()> {
@@ -119,7 +124,10 @@ async fn uuid_of(connection: &mut MySqlConnection, tagging: &Tagging, slot: u32)
     let server = one_text(connection, "SELECT CAST(@@server_uuid AS CHAR)").await.map_err(failed)?;
     let uuid = tagging.tags.gtid_uuid(&tagging.from, &server, slot).map_err(SqlError::known)?;
     if server.get(..18).is_some_and(|half| half.eq_ignore_ascii_case(&uuid[..18])) {
-        return Err(refuse(format!("the server's own uuid begins like the tag of site {:?}; rename the site", tagging.from)));
+        return Err(refuse(format!(
+            "the server's own uuid begins like the tag of site {:?}; rename the site",
+            tagging.from
+        )));
     }
     Ok(uuid)
 }
@@ -259,7 +267,9 @@ async fn prove_server_id(connection: &mut MySqlConnection, tagging: &Tagging) ->
         Err(error) if error.kind() == ErrorKind::Configuration => return Ok(Err(error.error.detail)),
         Err(error) => return Err(error),
     }
-    plain(connection, &format!("START TRANSACTION; ROLLBACK; SET SESSION server_id = {before}")).await.map_err(failed)?;
+    plain(connection, &format!("START TRANSACTION; ROLLBACK; SET SESSION server_id = {before}"))
+        .await
+        .map_err(failed)?;
     Ok(Ok(()))
 }
 

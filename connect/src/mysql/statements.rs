@@ -14,8 +14,7 @@ pub(super) const ROWS_MAX: usize = 1000;
 const PLACEHOLDERS_MAX: usize = 65_535;
 
 /// Numbers of rows, two per doubling: three statements cover 99 rows of 100.
-const ROW_COUNTS: [usize; 20] =
-    [ROWS_MAX, 768, 512, 384, 256, 192, 128, 96, 64, 48, 32, 24, 16, 12, 8, 6, 4, 3, 2, 1];
+const ROW_COUNTS: [usize; 20] = [ROWS_MAX, 768, 512, 384, 256, 192, 128, 96, 64, 48, 32, 24, 16, 12, 8, 6, 4, 3, 2, 1];
 
 /// The greatest number of rows in the list that is no more than `rows` and keeps `width` placeholders per row under the limit.
 pub(super) fn row_count(rows: usize, width: usize) -> usize {
@@ -155,7 +154,9 @@ impl Texts {
 pub(super) fn key_is_primary(plan: &TablePlan) -> bool {
     let primary = &plan.description.primary_key;
     primary.len() == plan.key.len()
-        && primary.iter().all(|at| plan.key.iter().any(|key| plan.columns[*key].name == plan.description.columns[*at].name))
+        && primary
+            .iter()
+            .all(|at| plan.key.iter().any(|key| plan.columns[*key].name == plan.description.columns[*at].name))
 }
 
 fn hint(plan: &TablePlan) -> &'static str {

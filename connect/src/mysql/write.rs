@@ -56,11 +56,7 @@ enum Cells<'a> {
 
 pub(super) fn forms(session: &Session, plan: &TablePlan) -> Arc<[ColumnForm]> {
     let live = |at: usize| plan.description.column(&plan.columns[at].name).is_none_or(|column| column.nullable);
-    plan.columns
-        .iter()
-        .enumerate()
-        .map(|(at, column)| ColumnForm::new(column, live(at), &session.types))
-        .collect()
+    plan.columns.iter().enumerate().map(|(at, column)| ColumnForm::new(column, live(at), &session.types)).collect()
 }
 
 fn key_cell(arena: &Arena, plan: &TablePlan, row: CellRange, number: usize, by_key: bool) -> Cell {
@@ -104,9 +100,7 @@ impl Session {
         if arena.size_bytes() + count * width * CELL_BYTES <= room {
             return Ok(count);
         }
-        let size = |row: &CellRange| -> usize {
-            arena.row(*row).iter().map(|cell| CELL_BYTES + bytes_of(*cell)).sum()
-        };
+        let size = |row: &CellRange| -> usize { arena.row(*row).iter().map(|cell| CELL_BYTES + bytes_of(*cell)).sum() };
         let mut used = 0;
         let fit = rows[..count].iter().take_while(|row| {
             used += size(row);
@@ -181,7 +175,9 @@ impl Session {
             }
             RowOperation::InsertIfAbsent => self.insert_if_absent(shape, arena, rows).await,
             RowOperation::Update => {
-                if shape.columns.is_empty() || (rows.len() > UPDATES_ONE_BY_ONE_MAX && updates_by_insert(self.texts.flavour, shape)) {
+                if shape.columns.is_empty()
+                    || (rows.len() > UPDATES_ONE_BY_ONE_MAX && updates_by_insert(self.texts.flavour, shape))
+                {
                     let present = self.locate(shape, arena, rows, false).await?;
                     let (there, _) = split(rows, &present);
                     if !shape.columns.is_empty() {
@@ -275,16 +271,24 @@ impl Session {
         let plan = Arc::clone(&shape.plan);
         let mut found: HashMap<Vec<Normal>, Vec<Normal>> = HashMap::new();
         for row in self.lock_rows(shape, TextKind::LockAll, arena, rows, false).await? {
-            let cells: Vec<Normal> =
-                plan.columns.iter().enumerate().map(|(at, column)| normal_of_row(&row, at, column)).collect::<SqlResult<_>>()?;
+            let cells: Vec<Normal> = plan
+                .columns
+                .iter()
+                .enumerate()
+                .map(|(at, column)| normal_of_row(&row, at, column))
+                .collect::<SqlResult<_>>()?;
             found.insert(plan.key.iter().map(|at| cells[*at].clone()).collect(), cells);
         }
         let mut written = Written::default();
         let mut absent = Vec::new();
         let mut matched = HashSet::new();
         for row in rows {
-            let cells: Vec<Normal> =
-                arena.row(*row).iter().zip(&plan.columns).map(|(cell, column)| normal_of_cell(arena, *cell, column)).collect();
+            let cells: Vec<Normal> = arena
+                .row(*row)
+                .iter()
+                .zip(&plan.columns)
+                .map(|(cell, column)| normal_of_cell(arena, *cell, column))
+                .collect();
             let key: Vec<Normal> = plan.key.iter().map(|at| cells[*at].clone()).collect();
             match found.get(&key) {
                 Some(present) => {
@@ -353,7 +357,8 @@ impl Session {
         }
         if matched < found.len() {
             // A key that only the collation calls equal was found ('A' for 'a'): the database decides, one by one.
-            let absent: Vec<CellRange> = rows.iter().zip(&present).filter(|(_, there)| !**there).map(|(row, _)| *row).collect();
+            let absent: Vec<CellRange> =
+                rows.iter().zip(&present).filter(|(_, there)| !**there).map(|(row, _)| *row).collect();
             let mut answers = self.locate_one_by_one(shape, arena, &absent, by_key).await?.into_iter();
             for there in present.iter_mut().filter(|there| !**there) {
                 *there = answers.next().unwrap_or(false);
@@ -399,8 +404,7 @@ fn arguments(
     let (low, _) = rows.size_hint();
     out.reserve(low.max(1) * width, (arena.size_bytes() / 2).min(low.max(1) * width * 24));
     let mut add = |cell: Cell, at: usize| {
-        out.add(BoundCell { arena, cell, column: &forms[at] })
-            .map_err(|error| failed(plan, sqlx::Error::Encode(error)))
+        out.add(BoundCell { arena, cell, column: &forms[at] }).map_err(|error| failed(plan, sqlx::Error::Encode(error)))
     };
     for row in rows {
         let row = arena.row(row);
@@ -433,9 +437,11 @@ fn update_columns(shape: &Shape) -> Vec<usize> {
 fn updates_by_insert(flavour: Flavour, shape: &Shape) -> bool {
     let plan = &*shape.plan;
     let written = update_columns(shape);
-    let complete = plan.description.columns.iter().all(|column| {
-        !column.is_required() || written.iter().any(|at| plan.columns[*at].name == column.name)
-    });
+    let complete = plan
+        .description
+        .columns
+        .iter()
+        .all(|column| !column.is_required() || written.iter().any(|at| plan.columns[*at].name == column.name));
     // MariaDB checks unique indexes over long columns, which it keeps as hashes, before it writes.
     let hashed = flavour == Flavour::MariaDb
         && plan.description.unique_indexes.iter().any(|index| {
