@@ -10,11 +10,11 @@ use topology::{Error, Stage};
 
 use crate::avro::{self, Reader, Scratch, Settings, ValueOutcome};
 use crate::cache::SchemaCache;
-use crate::fault::{ColumnFault, Fault};
-use crate::json;
+use crate::fault::{Fault, NamedFault};
+use crate::json::{self, JsonKey, JsonOutcome, JsonTopic, Tools};
 use crate::options::{DecoderOptions, Format, TopicOptions, TopicShape};
 use crate::placeholder::Placeholder;
-use crate::plan::{KeyPlan, RowPlan, ValueClass, ValuePlan};
+use crate::plan::{KeyPlan, ValueClass, ValuePlan};
 use crate::plans::Plans;
 
 /// Length of the Confluent frame: a zero byte and a big-endian schema id.
@@ -36,6 +36,7 @@ pub struct EnvelopeDecoder {
     cache: SchemaCache,
     values: Plans<ValuePlan>,
     keys: Plans<KeyPlan>,
+    json: Vec<JsonTopic>,
     scratch: Scratch,
 }
 
@@ -49,8 +50,14 @@ enum Encoding {
 /// What the key says.
 struct Key {
     row: CellRange,
-    /// Schema id of an Avro key.
-    id: Option<u32>,
+    plan: KeyRef,
+}
+
+/// The plan that a key was read with.
+#[derive(Clone, Copy, Debug)]
+enum KeyRef {
+    Avro(u32),
+    Json(JsonKey),
 }
 
 impl EnvelopeDecoder {
@@ -66,19 +73,29 @@ impl EnvelopeDecoder {
             cache,
             values: Plans::default(),
             keys: Plans::default(),
+            json: Vec::new(),
             scratch: Scratch::default(),
+        }
+    }
+
+    /// Makes room for what is known of a topic.
+    fn grow(&mut self, topic: usize) {
+        if self.topics.len() <= topic {
+            self.topics.resize_with(topic + 1, TopicOptions::default);
+        }
+        if self.seen.len() <= topic {
+            self.seen.resize(topic + 1, TopicShape::Auto);
+        }
+        if self.json.len() <= topic {
+            self.json.resize_with(topic + 1, JsonTopic::default);
         }
     }
 
     fn place(&self, raw: &RawRecord<'_>) -> String {
         match self.topics.get(raw.topic) {
-            Some(topic) => format!("topic \"{}\" offset {}", topic.name, raw.offset),
-            None => format!("topic {} offset {}", raw.topic, raw.offset),
+            Some(topic) if !topic.name.is_empty() => format!("topic \"{}\" offset {}", topic.name, raw.offset),
+            _ => format!("topic {} offset {}", raw.topic, raw.offset),
         }
-    }
-
-    fn bad(&self, raw: &RawRecord<'_>, fault: Fault) -> DecodeError {
-        DecodeError::Bad(fault.error(&self.place(raw)))
     }
 
     fn shape(&self, topic: usize) -> TopicShape {
@@ -89,9 +106,6 @@ impl EnvelopeDecoder {
     }
 
     fn learn(&mut self, topic: usize, shape: TopicShape) {
-        if self.seen.len() <= topic {
-            self.seen.resize(topic + 1, TopicShape::Auto);
-        }
         if let Some(seen) = self.seen.get_mut(topic) {
             *seen = shape;
         }
@@ -115,6 +129,7 @@ impl EnvelopeDecoder {
         if self.shape(raw.topic) == TopicShape::Auto {
             let is_plain = match encoding {
                 Encoding::Avro(id) => self.keys.get(id, &self.place(raw)).is_ok_and(|plan| !plan.is_debezium),
+                // Nothing says whose key it is.
                 Encoding::Json => false,
             };
             if !is_plain {
@@ -148,7 +163,7 @@ impl EnvelopeDecoder {
         encoding: Encoding,
         record: &Record,
         arena: &mut Arena,
-        _layouts: &mut Layouts,
+        layouts: &mut Layouts,
     ) -> Result<Key, DecodeError> {
         let bytes = raw.key.unwrap_or(&[]);
         let base = record.raw.key.unwrap_or_default().start;
@@ -157,11 +172,31 @@ impl EnvelopeDecoder {
                 let plan = self.keys.get(id, "key").map_err(|error| self.placed(raw, error))?;
                 let reader = Reader::new(bytes, FRAME_BYTES, base);
                 match avro::read_key(plan, &self.settings, reader, arena, &mut self.scratch) {
-                    Ok(row) => Ok(Key { row, id: Some(id) }),
-                    Err(fault) => Err(self.column_fault(raw, "key ", &plan.row, fault)),
+                    Ok(row) => Ok(Key { row, plan: KeyRef::Avro(id) }),
+                    Err(fault) => Err(self.named_fault(raw, "key ", fault.named(&plan.row))),
                 }
             }
-            Encoding::Json => Err(self.bad(raw, Fault::JsonKind)),
+            Encoding::Json => {
+                let (Some(topic), Some(options)) = (self.json.get_mut(raw.topic), self.topics.get(raw.topic)) else {
+                    return Err(self.named_fault(raw, "key ", Fault::Shape.into()));
+                };
+                let tools = Tools { settings: &self.settings, scratch: &mut self.scratch, arena, layouts };
+                match topic.key(bytes, base, options, tools) {
+                    Ok((row, plan)) => Ok(Key { row, plan: KeyRef::Json(plan) }),
+                    Err(fault) => Err(self.named_fault(raw, "key ", fault)),
+                }
+            }
+        }
+    }
+
+    fn key_plan(&self, raw: &RawRecord<'_>, key: KeyRef) -> Result<&KeyPlan, DecodeError> {
+        match key {
+            KeyRef::Avro(id) => self.keys.get(id, "key").map_err(|error| self.placed(raw, error)),
+            KeyRef::Json(key) => self
+                .json
+                .get(raw.topic)
+                .and_then(|topic| topic.key_plan(key).ok())
+                .ok_or_else(|| self.named_fault(raw, "key ", Fault::Schema.into())),
         }
     }
 
@@ -175,9 +210,10 @@ impl EnvelopeDecoder {
         layouts: &mut Layouts,
     ) -> Result<(), DecodeError> {
         record.key = key.row;
-        let Some(id) = key.id else { return Ok(()) };
-        let plan = self.keys.get(id, "key").map_err(|error| self.placed(raw, error))?;
-        record.key_layout = plan.row.layout;
+        if key.row.is_empty() {
+            return Ok(());
+        }
+        record.key_layout = self.key_plan(raw, key.plan)?.row.layout;
         if raw.headers.is_empty() {
             return Ok(());
         }
@@ -192,7 +228,7 @@ impl EnvelopeDecoder {
             // Where the value stands in the stored copy: by its distance from the start of the headers.
             let distance = value.as_ptr().addr().saturating_sub(raw.headers.as_ptr().addr());
             let base = headers_start + u32::try_from(distance).unwrap_or(0);
-            let row = self.header_key(raw, id, value, base, arena, layouts)?;
+            let row = self.header_key(raw, key.plan, value, base, arena, layouts)?;
             if is_new {
                 record.new_key = Some(row);
             } else {
@@ -206,25 +242,29 @@ impl EnvelopeDecoder {
     fn header_key(
         &mut self,
         raw: &RawRecord<'_>,
-        key_id: u32,
+        key: KeyRef,
         value: &[u8],
         base: u32,
         arena: &mut Arena,
         layouts: &mut Layouts,
     ) -> Result<CellRange, DecodeError> {
-        let framed = frame_id(value);
-        if let Some(id) = framed {
+        const WHAT: &str = "key in header ";
+        if let Some(id) = frame_id(value) {
             self.keys.ensure(id, &self.cache, layouts)?;
+            let plan = self.keys.get(id, WHAT).map_err(|error| self.placed(raw, error))?;
+            let reader = Reader::new(value, FRAME_BYTES, base);
+            return avro::read_key(plan, &self.settings, reader, arena, &mut self.scratch)
+                .map_err(|fault| self.named_fault(raw, WHAT, fault.named(&plan.row)));
         }
-        let plan = self.keys.get(framed.unwrap_or(key_id), "header").map_err(|error| self.placed(raw, error))?;
-        let read = match framed {
-            Some(_) => {
-                let reader = Reader::new(value, FRAME_BYTES, base);
-                avro::read_key(plan, &self.settings, reader, arena, &mut self.scratch)
-            }
-            None => json::read_key(plan, &self.settings, value, base, true, arena, &mut self.scratch),
-        };
-        read.map_err(|fault| self.column_fault(raw, "key in header ", &plan.row, fault))
+        let hints = self.topics.get(raw.topic).map(|topic| topic.json).unwrap_or_default();
+        let mut scratch = std::mem::take(&mut self.scratch);
+        let read = self.key_plan(raw, key).and_then(|plan| {
+            let mut tokens = json::header_tokens(value).map_err(|fault| self.named_fault(raw, WHAT, fault.into()))?;
+            json::read_key(plan, &self.settings, &mut tokens, base, hints, arena, &mut scratch)
+                .map_err(|fault| self.named_fault(raw, WHAT, fault.named(&plan.row)))
+        });
+        self.scratch = scratch;
+        read
     }
 
     fn placed(&self, raw: &RawRecord<'_>, mut error: Error) -> DecodeError {
@@ -232,12 +272,12 @@ impl EnvelopeDecoder {
         DecodeError::Bad(error)
     }
 
-    fn column_fault(&self, raw: &RawRecord<'_>, what: &str, row: &RowPlan, fault: ColumnFault) -> DecodeError {
+    fn named_fault(&self, raw: &RawRecord<'_>, what: &str, fault: NamedFault) -> DecodeError {
         let place = self.place(raw);
-        let column = fault.column.and_then(|index| row.columns.get(index));
-        DecodeError::Bad(match column {
-            Some(column) => fault.fault.error(&format!("{place}, {what}column \"{}\"", column.field)),
-            None => fault.fault.error(&place),
+        DecodeError::Bad(match fault.column {
+            Some(column) => fault.fault.error(&format!("{place}, {what}column \"{column}\"")),
+            None if what.is_empty() => fault.fault.error(&place),
+            None => fault.fault.error(&format!("{place}, {}", what.trim_end())),
         })
     }
 
@@ -250,7 +290,7 @@ impl EnvelopeDecoder {
         arena: &mut Arena,
         layouts: &mut Layouts,
     ) -> Result<Decoded, DecodeError> {
-        let Encoding::Avro(id) = value else { return Err(self.bad(raw, Fault::JsonKind)) };
+        let Encoding::Avro(id) = value else { return self.json_value(raw, bytes, key, arena, layouts) };
         self.values.ensure(id, &self.cache, layouts)?;
         let plan = self.values.get(id, "value").map_err(|error| self.placed(raw, error))?;
         let (shape, row) = match &plan.class {
@@ -265,10 +305,45 @@ impl EnvelopeDecoder {
         record.layout = row.layout;
         let reader = Reader::new(bytes, FRAME_BYTES, record.raw.value.unwrap_or_default().start);
         let outcome = avro::read_value(plan, &self.settings, reader, arena, &mut self.scratch)
-            .map_err(|fault| self.column_fault(raw, "", row, fault))?;
+            .map_err(|fault| self.named_fault(raw, "", fault.named(row)))?;
         self.learn(raw.topic, shape);
         let ValueOutcome::Rows(rows) = outcome else { return Ok(Decoded::Ignored(Ignored::Control)) };
         rows.fill(&mut record);
+        if let Some(encoding) = key {
+            let key = self.read_key(raw, encoding, &record, arena, layouts)?;
+            self.add_key(raw, &key, &mut record, arena, layouts)?;
+        }
+        Ok(Decoded::Change(record))
+    }
+
+    fn json_value(
+        &mut self,
+        raw: &RawRecord<'_>,
+        bytes: &[u8],
+        key: Option<Encoding>,
+        arena: &mut Arena,
+        layouts: &mut Layouts,
+    ) -> Result<Decoded, DecodeError> {
+        if let Some(Encoding::Avro(id)) = key {
+            self.keys.ensure(id, &self.cache, layouts)?;
+        }
+        let mut record = self.store(raw, arena);
+        let base = record.raw.value.unwrap_or_default().start;
+        let known = self.shape(raw.topic);
+        let (Some(topic), Some(options)) = (self.json.get_mut(raw.topic), self.topics.get(raw.topic)) else {
+            return Err(self.named_fault(raw, "", Fault::Shape.into()));
+        };
+        let tools = Tools { settings: &self.settings, scratch: &mut self.scratch, arena, layouts };
+        match topic.value(bytes, base, known, options, tools) {
+            Ok(JsonOutcome::Ignored(ignored)) => return Ok(Decoded::Ignored(ignored)),
+            Ok(JsonOutcome::Null) => return self.null_value(raw, key, arena, layouts),
+            Ok(JsonOutcome::Rows { rows, layout, shape }) => {
+                rows.fill(&mut record);
+                record.layout = layout;
+                self.learn(raw.topic, shape);
+            }
+            Err(fault) => return Err(self.named_fault(raw, "", fault)),
+        }
         if let Some(encoding) = key {
             let key = self.read_key(raw, encoding, &record, arena, layouts)?;
             self.add_key(raw, &key, &mut record, arena, layouts)?;
@@ -323,6 +398,7 @@ impl Decode for EnvelopeDecoder {
         arena: &mut Arena,
         layouts: &mut Layouts,
     ) -> Result<Decoded, DecodeError> {
+        self.grow(raw.topic);
         let mark = arena.mark();
         let decoded = self.record(raw, arena, layouts);
         if !matches!(decoded, Ok(Decoded::Change(_))) {

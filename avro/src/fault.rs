@@ -2,7 +2,11 @@
 //!
 //! Faults never carry bytes of the record: row values stay out of errors.
 
+use std::sync::Arc;
+
 use topology::{Error, Stage};
+
+use crate::plan::RowPlan;
 
 /// What was wrong with the bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -38,6 +42,7 @@ pub(crate) enum Fault {
     JsonKind,
     OperationLetter,
     MissingField,
+    Schema,
 }
 
 impl Fault {
@@ -75,6 +80,7 @@ impl Fault {
             Fault::JsonKind => "the JSON value is not of the kind that the column needs",
             Fault::OperationLetter => "an operation letter that Debezium does not define",
             Fault::MissingField => "a required field is missing",
+            Fault::Schema => "the embedded schema cannot be read, or the value is not a record",
         }
     }
 
@@ -91,6 +97,29 @@ pub(crate) struct ColumnFault {
     pub(crate) column: Option<usize>,
     /// What was wrong.
     pub(crate) fault: Fault,
+}
+
+/// A fault and the name of its column, where the plan is no longer at hand.
+#[derive(Clone, Debug)]
+pub(crate) struct NamedFault {
+    /// `None` outside of columns.
+    pub(crate) column: Option<Arc<str>>,
+    /// What was wrong.
+    pub(crate) fault: Fault,
+}
+
+impl From<Fault> for NamedFault {
+    fn from(fault: Fault) -> NamedFault {
+        NamedFault { column: None, fault }
+    }
+}
+
+impl ColumnFault {
+    /// With the column's name.
+    pub(crate) fn named(self, row: &RowPlan) -> NamedFault {
+        let column = self.column.and_then(|index| row.columns.get(index)).map(|column| column.field.clone());
+        NamedFault { column, fault: self.fault }
+    }
 }
 
 impl From<Fault> for ColumnFault {

@@ -28,6 +28,6 @@ mod value;
 pub use cache::{SchemaCache, SchemaText};
 pub use decoder::EnvelopeDecoder;
 pub use encode::{Event, SourceBlock, TopicEncoder, TopicSource, field_name};
-pub use options::{DecoderOptions, Format, TopicOptions, TopicShape};
+pub use options::{DecoderOptions, Format, JsonDecimals, JsonOptions, JsonUnit, TopicOptions, TopicShape};
 pub use placeholder::DEFAULT_UNAVAILABLE_VALUE;
 pub use registry::{Credentials, RegistryClient, RegistryOptions, SchemaFetcher, SchemaReply};

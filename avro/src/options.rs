@@ -1,5 +1,7 @@
 //! What a decoder is told about its topics.
 
+use topology::data::Layout;
+
 use crate::placeholder::DEFAULT_UNAVAILABLE_VALUE;
 
 /// How the bytes of a key or value are encoded.
@@ -40,6 +42,51 @@ pub struct TopicOptions {
     pub value_format: Format,
     /// What its records are.
     pub shape: TopicShape,
+    /// Columns of the rows, for JSON without schema: names and kinds as in the *source*. Members that are not listed are ignored.
+    /// Without it kinds are learned from the values: whole numbers, decimals, truth values, text, and JSON for everything else.
+    pub columns: Option<Layout>,
+    /// What numbers and texts mean in JSON without schema.
+    pub json: JsonOptions,
+}
+
+/// How decimals stand in JSON without schema. Numbers are always read as they are.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum JsonDecimals {
+    /// Text is base64 of the unscaled bytes, the column's kind has the scale: Connect's default.
+    #[default]
+    Base64,
+    /// Text is the number (`decimal.handling.mode=string`).
+    Text,
+}
+
+/// Unit of integer times in JSON without schema.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum JsonUnit {
+    /// Milliseconds up to three digits of precision, else microseconds: Debezium's `adaptive`.
+    ByPrecision,
+    /// Always milliseconds: Debezium's `connect`.
+    Milliseconds,
+    /// Always microseconds.
+    Microseconds,
+    /// Always nanoseconds.
+    Nanoseconds,
+}
+
+/// What JSON without schema cannot say itself.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct JsonOptions {
+    /// Texts in decimal columns.
+    pub decimals: JsonDecimals,
+    /// Numbers in timestamp columns.
+    pub timestamps: JsonUnit,
+    /// Numbers in time and duration columns. Microseconds are the default of Debezium for MySQL, and of `time` for PostgreSQL.
+    pub times: JsonUnit,
+}
+
+impl Default for JsonOptions {
+    fn default() -> JsonOptions {
+        JsonOptions { decimals: JsonDecimals::Base64, timestamps: JsonUnit::ByPrecision, times: JsonUnit::Microseconds }
+    }
 }
 
 /// Everything a decoder is told.

@@ -63,7 +63,7 @@ pub(crate) struct SourceBuilder<'a> {
     snapshot: bool,
     milliseconds: Option<i64>,
     microseconds: Option<i64>,
-    sequence: &'a str,
+    sequence: Option<(u64, u64)>,
     server_id: i64,
     gtid: Option<(&'a str, Span)>,
     file: &'a str,
@@ -77,6 +77,11 @@ pub(crate) struct SourceBuilder<'a> {
 }
 
 impl<'a> SourceBuilder<'a> {
+    /// Takes the `sequence` of PostgreSQL, which JSON may have to unescape first.
+    pub(crate) fn set_sequence(&mut self, text: &str) {
+        self.sequence = parse_sequence(text);
+    }
+
     /// Takes one field; values of an unexpected type are as good as absent.
     pub(crate) fn set(&mut self, field: SourceField, value: Primitive<'a>) {
         match (field, value) {
@@ -84,7 +89,7 @@ impl<'a> SourceBuilder<'a> {
             (SourceField::Name, Primitive::Text(text, _)) => self.name = text,
             (SourceField::Snapshot, Primitive::Text(text, _)) => self.snapshot = !text.eq_ignore_ascii_case("false"),
             (SourceField::Snapshot, Primitive::Bool(snapshot)) => self.snapshot = snapshot,
-            (SourceField::Sequence, Primitive::Text(text, _)) => self.sequence = text,
+            (SourceField::Sequence, Primitive::Text(text, _)) => self.set_sequence(text),
             (SourceField::File, Primitive::Text(text, _)) => self.file = text,
             (SourceField::Gtid, Primitive::Text(text, span)) if !text.is_empty() => self.gtid = Some((text, span)),
             (SourceField::Origin, Primitive::Text(text, span)) if !text.is_empty() => self.origin = Some(span),
@@ -140,7 +145,7 @@ impl<'a> SourceBuilder<'a> {
             Connector::MySql | Connector::MariaDb => {
                 Some(Position(file_number(self.file)?, unsigned(self.position?)?, unsigned(self.row)?))
             }
-            Connector::Postgres => match parse_sequence(self.sequence) {
+            Connector::Postgres => match self.sequence {
                 Some((commit, event)) => Some(Position(commit, event, 0)),
                 None => unsigned(self.lsn?).map(|lsn| Position(lsn, lsn, 0)),
             },

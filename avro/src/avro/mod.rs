@@ -6,5 +6,5 @@ mod row;
 mod walk;
 
 pub(crate) use reader::Reader;
-pub(crate) use record::{Scratch, Settings, ValueOutcome, read_key, read_value};
+pub(crate) use record::{Scratch, Settings, ValueOutcome, ValueRows, flat_outcome, operation, read_key, read_value};
 pub(crate) use row::{element_cell, finish_array};

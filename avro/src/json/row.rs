@@ -7,6 +7,7 @@ use topology::data::{Arena, Cell, CellRange, Span, decimal};
 use super::token::{RawText, Token, Tokens};
 use crate::avro::{Scratch, Settings, element_cell, finish_array};
 use crate::fault::{ColumnFault, Fault};
+use crate::options::JsonOptions;
 use crate::plan::{ColumnPlan, KeyPlan, RowPlan};
 use crate::schema::{DEPTH_MAX, NodeId, Schema, Shape};
 use crate::value::{Meaning, Primitive, STRUCT_FIELDS_MAX, StructMeaning, push_decimal};
@@ -19,33 +20,32 @@ pub(crate) struct Context<'c> {
     pub(crate) scratch: &'c mut Scratch,
     /// Where byte 0 of the document stands in the arena.
     pub(crate) base: u32,
+    /// For columns without schema.
+    pub(crate) hints: JsonOptions,
 }
 
-/// Reads a key document: the object of its columns, or the bare value of a key that is no record. `{"schema":…,"payload":…}` is seen
-/// through. `is_lenient` for headers.
+/// Reads a key: the object of its columns, or the bare value of a key that is no record.
 pub(crate) fn read_key(
     plan: &KeyPlan,
     settings: &Settings,
-    bytes: &[u8],
+    tokens: &mut Tokens<'_>,
     base: u32,
-    is_lenient: bool,
+    hints: JsonOptions,
     arena: &mut Arena,
     scratch: &mut Scratch,
 ) -> Result<CellRange, ColumnFault> {
     scratch.cells.clear();
-    let mut tokens = Tokens::new(bytes, is_lenient)?;
-    enter_payload(&mut tokens)?;
-    let mut context = Context { schema: &plan.schema, settings, arena, scratch, base };
+    let mut context = Context { schema: &plan.schema, settings, arena, scratch, base, hints };
     if plan.is_single {
         let column = plan.row.columns.first().ok_or(Fault::Shape)?;
         let token = tokens.token()?;
-        let cell = context.column(column, token, &mut tokens, DEPTH_MAX).map_err(|fault| fault.at(0))?;
+        let cell = context.column(column, token, tokens, DEPTH_MAX).map_err(|fault| fault.at(0))?;
         return Ok(context.arena.push_cells(&[cell]));
     }
     match tokens.token()? {
         Token::Null => Ok(CellRange::default()),
         Token::Object => {
-            let range = context.row(&plan.row, &mut tokens)?;
+            let range = context.row(&plan.row, tokens)?;
             // A key with a missing column would name another row.
             match context.arena.row(range).iter().position(|cell| cell.is_unavailable()) {
                 Some(column) => Err(Fault::MissingField.at(column)),
@@ -56,33 +56,19 @@ pub(crate) fn read_key(
     }
 }
 
-/// Moves to the payload of `{"schema":…,"payload":…}`; stays where it is for any other document.
-pub(crate) fn enter_payload(tokens: &mut Tokens<'_>) -> Result<(), Fault> {
-    let mut ahead = *tokens;
-    if ahead.token()? != Token::Object {
-        return Ok(());
-    }
-    let (mut is_first, mut payload, mut has_schema, mut members) = (true, None, false, 0);
-    while let Some(name) = ahead.member(&mut is_first)? {
-        members += 1;
-        if name.is("schema") {
-            has_schema = true;
-        } else if name.is("payload") {
-            payload = Some(ahead);
-        } else {
-            return Ok(());
-        }
-        ahead.skip()?;
-    }
-    if let (Some(payload), true, 2) = (payload, has_schema, members) {
-        *tokens = payload;
-    }
-    Ok(())
-}
-
 impl Context<'_> {
     /// Reads the members of an object whose bracket was read. Columns that are absent are unavailable.
     pub(crate) fn row(&mut self, plan: &RowPlan, tokens: &mut Tokens<'_>) -> Result<CellRange, ColumnFault> {
+        self.row_and(plan, tokens, |_, tokens, _| tokens.skip())
+    }
+
+    /// As [`Context::row`]; members that are no column go to `other`, which must read their value.
+    pub(crate) fn row_and<'a>(
+        &mut self,
+        plan: &RowPlan,
+        tokens: &mut Tokens<'a>,
+        mut other: impl FnMut(RawText<'a>, &mut Tokens<'a>, &mut Arena) -> Result<(), Fault>,
+    ) -> Result<CellRange, ColumnFault> {
         let start = self.scratch.cells.len();
         self.scratch.cells.resize(start + plan.columns.len(), Cell::Unavailable);
         let (mut is_first, mut expected) = (true, 0);
@@ -93,7 +79,7 @@ impl Context<'_> {
                 _ => plan.columns.iter().position(|column| name.is(&column.field)),
             };
             let Some(index) = found else {
-                tokens.skip()?;
+                other(name, tokens, self.arena)?;
                 continue;
             };
             expected = index + 1;
@@ -141,6 +127,14 @@ impl Context<'_> {
             Meaning::Array => self.array(plan, token, tokens, depth),
             Meaning::Struct(meaning) => self.structure(plan.node, meaning, token, tokens),
             Meaning::Document => self.document(token, tokens),
+            Meaning::Hinted => self.hinted(&plan.kind, token, tokens, depth),
+            Meaning::Unsigned if matches!(token, Token::Number(_)) => {
+                let Token::Number(number) = token else { return Err(Fault::JsonKind) };
+                match number.parse::<i64>() {
+                    Ok(wrapped) => Ok(Cell::U64(wrapped as u64)),
+                    Err(_) => number.parse().map(Cell::U64).map_err(|_| Fault::IntegerRange),
+                }
+            }
             Meaning::Decimal(scale) if matches!(token, Token::Number(_)) => {
                 let Token::Number(number) = token else { return Err(Fault::JsonKind) };
                 let (unscaled, from) = decimal::parse(number).ok_or(Fault::DecimalText)?;
@@ -190,7 +184,7 @@ impl Context<'_> {
         finish_array(element, span, self.settings, self.arena)
     }
 
-    fn structure(
+    pub(super) fn structure(
         &mut self,
         id: NodeId,
         meaning: StructMeaning,
@@ -245,7 +239,7 @@ impl Context<'_> {
     }
 
     /// Maps and unknown structs stay the text that arrived.
-    fn document(&mut self, token: Token<'_>, tokens: &mut Tokens<'_>) -> Result<Cell, Fault> {
+    pub(super) fn document(&mut self, token: Token<'_>, tokens: &mut Tokens<'_>) -> Result<Cell, Fault> {
         let (start, text) = match token {
             Token::Object | Token::Array => {
                 let start = tokens.at() - 1;

@@ -102,11 +102,6 @@ impl<'a> Tokens<'a> {
         Ok(Tokens { text: std::str::from_utf8(bytes).map_err(|_| Fault::Utf8)?, at: 0, is_lenient })
     }
 
-    /// Reads from byte `at` of a document whose UTF-8 was checked.
-    pub(crate) fn of_text(text: &'a str, at: usize) -> Tokens<'a> {
-        Tokens { text, at, is_lenient: false }
-    }
-
     /// Byte index of the next token.
     pub(crate) fn position(&mut self) -> usize {
         self.space();
@@ -284,6 +279,11 @@ impl<'a> Tokens<'a> {
             _ => {}
         }
         Ok(())
+    }
+
+    /// After [`Token::Object`] whose members were not asked for to the end: the closing bracket must come.
+    pub(crate) fn close(&mut self) -> Result<(), Fault> {
+        self.eat(b'}')
     }
 
     /// Nothing but space may follow.

@@ -8,7 +8,7 @@ mod row;
 use topology::data::Layouts;
 use topology::raw::Ignored;
 
-pub(crate) use row::{ColumnPlan, KeyPlan, RowPlan};
+pub(crate) use row::{ColumnPlan, KEY_COLUMN, KeyPlan, RowPlan};
 
 use crate::schema::{NodeId, Schema, Shape};
 use crate::source::SourceField;

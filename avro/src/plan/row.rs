@@ -8,7 +8,7 @@ use crate::schema::{Field, NodeId, Optional, Schema, Shape};
 use crate::value::{Meaning, classify};
 
 /// Column name of a key that is no record.
-const KEY_COLUMN: &str = "key";
+pub(crate) const KEY_COLUMN: &str = "key";
 
 /// How one column (or element of a list) is read.
 #[derive(Clone, Debug)]
@@ -44,9 +44,24 @@ impl ColumnPlan {
         ColumnPlan { field: field.name.clone(), optional, node: id, meaning, kind, element }
     }
 
+    /// A column of JSON without schema.
+    fn hinted(column: &Column, is_learned: bool) -> ColumnPlan {
+        // A learned JSON column holds values of any type, each as its own JSON text; a declared one holds JSON inside a text.
+        let is_document = is_learned && column.kind == Kind::Json;
+        ColumnPlan {
+            field: column.name.clone(),
+            optional: None,
+            node: 0,
+            meaning: if is_document { Meaning::Document } else { Meaning::Hinted },
+            kind: column.kind.clone(),
+            element: None,
+        }
+    }
+
     /// True when null may stand here.
     pub(crate) fn is_nullable(&self, schema: &Schema) -> bool {
         self.optional.is_some_and(|optional| optional.null_branch.is_some())
+            || self.meaning == Meaning::Hinted
             || schema.node(self.node).shape == Shape::Null
     }
 }
@@ -86,6 +101,14 @@ impl RowPlan {
     }
 }
 
+impl RowPlan {
+    /// Plans rows of JSON without schema, whose columns were declared or learned.
+    pub(crate) fn hinted(layout: Layout, is_learned: bool, layouts: &mut Layouts) -> RowPlan {
+        let columns = layout.columns.iter().map(|column| ColumnPlan::hinted(column, is_learned)).collect();
+        RowPlan { columns, layout: layouts.add(layout) }
+    }
+}
+
 /// A compiled key schema.
 #[derive(Clone, Debug)]
 pub(crate) struct KeyPlan {
@@ -113,5 +136,16 @@ impl KeyPlan {
             RowPlan::compile(&schema, root, layouts)?
         };
         Ok(KeyPlan { schema, optional, row, is_single, is_debezium })
+    }
+
+    /// Plans keys of JSON without schema.
+    pub(crate) fn hinted(layout: Layout, is_learned: bool, is_single: bool, layouts: &mut Layouts) -> KeyPlan {
+        KeyPlan {
+            schema: Schema::none(),
+            optional: None,
+            row: RowPlan::hinted(layout, is_learned, layouts),
+            is_single,
+            is_debezium: false,
+        }
     }
 }

@@ -93,6 +93,11 @@ pub(crate) struct Schema {
 }
 
 impl Schema {
+    /// Stands where there is no schema.
+    pub(crate) fn none() -> Schema {
+        Schema { nodes: vec![Node::new(Shape::Null)], root: 0 }
+    }
+
     pub(crate) fn node(&self, id: NodeId) -> &Node {
         &self.nodes[id]
     }

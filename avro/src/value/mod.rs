@@ -10,7 +10,7 @@ mod text;
 
 pub(crate) use classify::classify;
 pub(crate) use structs::{STRUCT_FIELDS_MAX, StructMeaning, push_decimal};
-pub(crate) use text::{parse_hex_digit, rescale};
+pub(crate) use text::{parse_hex_digit, parse_interval, parse_uuid, parse_zoned_time, rescale};
 
 use topology::data::Span;
 
@@ -70,6 +70,8 @@ pub(crate) enum Meaning {
     Struct(StructMeaning),
     /// A list; the elements have a column plan of their own.
     Array,
+    /// JSON without schema: the kind, given by the topic's settings or learned, says how a token is read.
+    Hinted,
     /// A map, an unknown record or a union of several types, written as JSON text.
     Document,
 }

@@ -1,6 +1,8 @@
 //! Reads the fixture files of `tests/samples` and decodes their records.
 #![allow(dead_code, unreachable_pub)] // each test binary uses its part
 
+pub mod connect;
+
 use std::collections::HashMap;
 use std::path::Path;
 use std::sync::Arc;
