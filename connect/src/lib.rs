@@ -7,3 +7,5 @@ pub mod mysql;
 #[cfg(any(test, feature = "registry_server"))]
 pub mod registry_server;
 pub mod sql;
+#[cfg(feature = "sqlite")]
+pub mod sqlite;

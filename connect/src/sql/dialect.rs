@@ -1,8 +1,6 @@
 //! How an engine spells the statements on our own tables. Small on purpose: users' rows go through
 //! [`super::connection::SqlConnection::write_rows`], where each engine is free.
 
-use std::fmt::Write;
-
 /// The types that our own tables use.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum OwnType {
@@ -46,6 +44,12 @@ pub trait Dialect: Send + Sync {
     /// What makes a SELECT lock its rows; empty where BEGIN locked already.
     fn for_update(&self) -> &'static str;
 
+    /// True for the code of a lock that was waited for too long, as the engine's `errors.rs` spells it (rule L10).
+    fn is_lock_timeout(&self, code: &str) -> bool {
+        let _ = code;
+        false
+    }
+
     /// Whether `CREATE INDEX` may say IF NOT EXISTS.
     fn index_if_not_exists(&self) -> bool {
         true
@@ -72,45 +76,5 @@ pub fn quote_table(dialect: &dyn Dialect, name: &str) -> String {
     match name.split_once('.') {
         Some((schema, table)) => format!("{}.{}", quote(dialect, schema), quote(dialect, table)),
         None => quote(dialect, name),
-    }
-}
-
-/// Collects a statement's text and numbers its placeholders.
-pub struct Sql<'a> {
-    dialect: &'a dyn Dialect,
-    text: String,
-    parameters: usize,
-}
-
-impl<'a> Sql<'a> {
-    /// An empty statement.
-    pub fn new(dialect: &'a dyn Dialect) -> Sql<'a> {
-        Sql { dialect, text: String::with_capacity(256), parameters: 0 }
-    }
-
-    /// Appends text as it is.
-    pub fn push(mut self, text: &str) -> Self {
-        self.text.push_str(text);
-        self
-    }
-
-    /// Appends a quoted name.
-    pub fn name(mut self, name: &str) -> Self {
-        let quoted = quote(self.dialect, name);
-        self.text.push_str(&quoted);
-        self
-    }
-
-    /// Appends the next placeholder.
-    pub fn parameter(mut self, kind: OwnType) -> Self {
-        self.parameters += 1;
-        let placeholder = self.dialect.placeholder(self.parameters, kind);
-        let _ = write!(self.text, "{placeholder}");
-        self
-    }
-
-    /// The text.
-    pub fn finish(self) -> String {
-        self.text
     }
 }

@@ -7,3 +7,4 @@ pub mod dialect;
 pub mod error;
 pub mod plan;
 pub mod statements;
+pub mod writer;

@@ -1,9 +1,11 @@
 //! Text of all statements on our own tables, `tidelock_progress` (rules L) and `tidelock_held` (rules H), built once per writer.
 //!
-//! Times are milliseconds since the epoch by the database's clock, so that all engines and hosts agree on them.
+//! Templates: `[x]` is a quoted name, `{name}` `{text}` `{i32}` `{i64}` `{bytes}` are placeholders of that type, `{now}` `{backend}`
+//! `{lock}` what the dialect says, `{task}` and `{held}` conditions on a primary key. Times are milliseconds since the epoch by the
+//! database's clock, so that all engines and hosts agree on them.
 
 use super::dialect::OwnType::{self, Bytes, Int32, Int64, Name, Text};
-use super::dialect::{Dialect, Sql, quote};
+use super::dialect::{Dialect, quote};
 
 /// The ledger.
 pub const PROGRESS: &str = "tidelock_progress";
@@ -13,7 +15,7 @@ pub const HELD: &str = "tidelock_held";
 pub const ORIGIN: &str = "tidelock_origin";
 
 /// Primary key of the ledger.
-pub const TASK_COLUMNS: [(&str, OwnType); 4] =
+const TASK_COLUMNS: [(&str, OwnType); 4] =
     [("pipeline", Name), ("direction", Name), ("topic", Name), ("partition", Int32)];
 
 /// Columns of the ledger after its key.
@@ -33,7 +35,7 @@ const PROGRESS_COLUMNS: [(&str, OwnType); 12] = [
 ];
 
 /// All columns of `tidelock_held` in order: type and whether NULL may stand there. Rows are inserted in this layout.
-pub const HELD_COLUMNS: [(&str, OwnType, bool); 24] = [
+pub const HELD_COLUMNS: [(&str, OwnType, bool); 23] = [
     ("pipeline", Name, false),
     ("direction", Name, false),
     ("topic", Name, false),
@@ -57,385 +59,189 @@ pub const HELD_COLUMNS: [(&str, OwnType, bool); 24] = [
     ("raw_key", Bytes, true),
     ("raw_value", Bytes, true),
     ("headers", Bytes, false),
-    ("full_image", Int32, false),
 ];
 
-/// Statement texts of one dialect.
+const TASK: &str = "[pipeline] = {name} AND [direction] = {name} AND [topic] = {name} AND [partition] = {i32}";
+const ONE_HELD: &str = "{task} AND [offset] = {i64} AND [ordinal] = {i32}";
+
+/// Expands a template.
+fn expand(dialect: &dyn Dialect, template: &str) -> String {
+    let template = template.replace("{held}", ONE_HELD).replace("{task}", TASK);
+    let mut out = String::with_capacity(template.len() + 64);
+    let mut parameters = 0;
+    let mut rest = template.as_str();
+    while let Some(at) = rest.find(['[', '{']) {
+        out.push_str(&rest[..at]);
+        let close = if rest.as_bytes()[at] == b'[' { ']' } else { '}' };
+        let (word, tail) = rest[at + 1..].split_once(close).expect("templates are ours and closed");
+        rest = tail;
+        let kind = match word {
+            _ if close == ']' => {
+                out.push_str(&quote(dialect, word));
+                continue;
+            }
+            "now" => {
+                out.push_str(dialect.now_ms());
+                continue;
+            }
+            "backend" => {
+                out.push_str(dialect.backend_id());
+                continue;
+            }
+            "lock" => {
+                out.push_str(dialect.for_update());
+                continue;
+            }
+            "name" => Name,
+            "text" => Text,
+            "i32" => Int32,
+            "i64" => Int64,
+            "bytes" => Bytes,
+            other => unreachable!("templates are ours: {other}"),
+        };
+        parameters += 1;
+        out.push_str(&dialect.placeholder(parameters, kind));
+    }
+    out.push_str(rest);
+    out
+}
+
+/// Statement texts of one dialect. `task` in a list of parameters stands for pipeline, direction, topic, partition.
 #[derive(Clone, Debug)]
-#[allow(missing_docs)] // the parameters of each stand in `Statements::new`
 pub struct Statements {
-    /// Fails when a table is not there; needs no privilege to create.
+    /// Fail when a table is not there; need no privilege to create.
     pub probe_tables: [String; 2],
-    /// Creates what is not there.
+    /// Create what is not there.
     pub create: Vec<String>,
-    /// topic, … : see `new`.
+    /// Claim: owner, group_id, task → matched rows.
     pub raise: String,
+    /// task → next_offset, epoch, marks, generation, tail_hash.
     pub read: String,
+    /// A new row under epoch 1: task, next_offset, owner, group_id, generation, marks.
     pub insert: String,
+    /// task → matched rows, which must be 1 though nothing changes (rule L2).
     pub assert_counts: String,
+    /// pipeline, direction, own group_id, freshness in ms → group_id (rule L6).
     pub other_group: String,
+    /// pipeline, direction → 1.
     pub direction_known: String,
+    /// pipeline, direction, topic → 1.
     pub topic_known: String,
+    /// task → backend_id.
     pub backend: String,
+    /// Rule L1: to, marks, tail_hash, task, epoch, owner, from → matched rows.
     pub cas: String,
+    /// Rule L3: task → epoch, owner, next_offset.
     pub lock_read: String,
+    /// → milliseconds.
     pub now: String,
+    /// task → offset, ordinal, key_hash, other_key_hash, state, waits_for, in order; those with a key that are not history.
     pub held_keys: String,
-    pub held_due: String,
+    /// task, offset, ordinal.
     pub held_delete: String,
+    /// task, offset, ordinal → attempts, first_failed_at_ms.
+    pub held_age: String,
+    /// One more attempt failed: state, class, code, message, retry_at_ms, waits_for, task, offset, ordinal.
     pub held_fail: String,
+    /// Followers of a key become due (rule H3): task, key_hash, key_hash.
     pub held_retry_followers: String,
+    /// Followers of a key wait again: retry_at_ms, task, key_hash, key_hash.
     pub held_hold_followers: String,
+    /// A full image passed: older held rows of the key are history (rule H4): task, key_hash, offset.
     pub held_supersede: String,
+    /// A parent came (rule H2): waits_for.
     pub held_wake: String,
-    pub held_counts: String,
+    /// A truncate takes what waits for the table too (rule B7): pipeline, direction, entity.
     pub held_clear_entity: String,
 }
 
-fn where_task(mut sql: Sql<'_>) -> Sql<'_> {
-    for (at, (name, kind)) in TASK_COLUMNS.iter().enumerate() {
-        sql = sql.push(if at == 0 { " WHERE " } else { " AND " }).name(name).push(" = ").parameter(*kind);
-    }
-    sql
-}
-
-fn where_direction(sql: Sql<'_>) -> Sql<'_> {
-    sql.push(" WHERE ")
-        .name("pipeline")
-        .push(" = ")
-        .parameter(Name)
-        .push(" AND ")
-        .name("direction")
-        .push(" = ")
-        .parameter(Name)
-}
-
-fn where_held(sql: Sql<'_>) -> Sql<'_> {
-    where_task(sql)
-        .push(" AND ")
-        .name("offset")
-        .push(" = ")
-        .parameter(Int64)
-        .push(" AND ")
-        .name("ordinal")
-        .push(" = ")
-        .parameter(Int32)
-}
+const WHERE_DIRECTION: &str = "WHERE [pipeline] = {name} AND [direction] = {name}";
+const FOLLOWERS: &str = "WHERE {task} AND [state] = 'queued' AND ([key_hash] = {i64} OR [other_key_hash] = {i64})";
 
 impl Statements {
-    /// Builds all texts. The comment before each statement lists its parameters; `task` stands for pipeline, direction, topic, partition.
+    /// Builds all texts.
     pub fn new(dialect: &dyn Dialect) -> Statements {
-        let sql = || Sql::new(dialect);
-        let list = |columns: &[&str]| columns.iter().map(|name| quote(dialect, name)).collect::<Vec<_>>().join(", ");
-        let now = dialect.now_ms();
-        let lock = dialect.for_update();
+        let text = |template: &str| expand(dialect, template);
         Statements {
-            probe_tables: [PROGRESS, HELD]
-                .map(|table| sql().push("SELECT 1 FROM ").name(table).push(" WHERE 1 = 0").finish()),
+            probe_tables: [PROGRESS, HELD].map(|table| text(&format!("SELECT 1 FROM [{table}] WHERE 1 = 0"))),
             create: create(dialect),
-            // owner, group_id, task → matched rows
-            raise: where_task(
-                sql()
-                    .push("UPDATE ")
-                    .name(PROGRESS)
-                    .push(" SET ")
-                    .name("epoch")
-                    .push(" = ")
-                    .name("epoch")
-                    .push(" + 1, ")
-                    .name("owner")
-                    .push(" = ")
-                    .parameter(Name)
-                    .push(", ")
-                    .name("group_id")
-                    .push(" = ")
-                    .parameter(Name)
-                    .push(", ")
-                    .name("backend_id")
-                    .push(" = ")
-                    .push(dialect.backend_id())
-                    .push(", ")
-                    .name("updated_at_ms")
-                    .push(" = ")
-                    .push(now),
-            )
-            .finish(),
-            // task → next_offset, epoch, marks, generation, tail_hash
-            read: where_task(
-                sql()
-                    .push("SELECT ")
-                    .push(&list(&["next_offset", "epoch", "marks", "generation", "tail_hash"]))
-                    .push(" FROM ")
-                    .name(PROGRESS),
-            )
-            .finish(),
-            // task, next_offset, owner, group_id, generation; epoch 1
-            insert: {
-                let columns = [
-                    "pipeline",
-                    "direction",
-                    "topic",
-                    "partition",
-                    "next_offset",
-                    "owner",
-                    "group_id",
-                    "generation",
-                    "epoch",
-                    "backend_id",
-                    "updated_at_ms",
-                    "tail_epoch",
-                    "tail_hash",
-                    "marks",
-                    "outbox_seq",
-                    "dead_window",
-                ];
-                let mut text =
-                    sql().push("INSERT INTO ").name(PROGRESS).push(" (").push(&list(&columns)).push(") VALUES (");
-                for kind in [Name, Name, Name, Int32, Int64, Name, Name, Name] {
-                    text = text.parameter(kind).push(", ");
-                }
-                text.push("1, ")
-                    .push(dialect.backend_id())
-                    .push(", ")
-                    .push(now)
-                    .push(", -1, 0, ")
-                    .parameter(Bytes)
-                    .push(", 0, '')")
-                    .finish()
-            },
-            // task → matched rows, which must be 1 though nothing changes (rule L2)
-            assert_counts: where_task(
-                sql().push("UPDATE ").name(PROGRESS).push(" SET ").name("next_offset").push(" = ").name("next_offset"),
-            )
-            .finish(),
-            // pipeline, direction, own group_id, freshness in ms → group_id
-            other_group: where_direction(sql().push("SELECT ").name("group_id").push(" FROM ").name(PROGRESS))
-                .push(" AND ")
-                .name("group_id")
-                .push(" <> ")
-                .parameter(Name)
-                .push(" AND ")
-                .name("updated_at_ms")
-                .push(" > ")
-                .push(now)
-                .push(" - ")
-                .parameter(Int64)
-                .push(" LIMIT 1")
-                .finish(),
-            // pipeline, direction → 1
-            direction_known: where_direction(sql().push("SELECT 1 FROM ").name(PROGRESS)).push(" LIMIT 1").finish(),
-            // pipeline, direction, topic → 1
-            topic_known: where_direction(sql().push("SELECT 1 FROM ").name(PROGRESS))
-                .push(" AND ")
-                .name("topic")
-                .push(" = ")
-                .parameter(Name)
-                .push(" LIMIT 1")
-                .finish(),
-            // task → backend_id
-            backend: where_task(sql().push("SELECT ").name("backend_id").push(" FROM ").name(PROGRESS)).finish(),
-            // to, marks, tail_hash, task, epoch, owner, from → matched rows (rule L1)
-            cas: where_task(
-                sql()
-                    .push("UPDATE ")
-                    .name(PROGRESS)
-                    .push(" SET ")
-                    .name("next_offset")
-                    .push(" = ")
-                    .parameter(Int64)
-                    .push(", ")
-                    .name("marks")
-                    .push(" = ")
-                    .parameter(Bytes)
-                    .push(", ")
-                    .name("tail_hash")
-                    .push(" = ")
-                    .parameter(Int64)
-                    .push(", ")
-                    .name("updated_at_ms")
-                    .push(" = ")
-                    .push(now),
-            )
-            .push(" AND ")
-            .name("epoch")
-            .push(" = ")
-            .parameter(Int64)
-            .push(" AND ")
-            .name("owner")
-            .push(" = ")
-            .parameter(Name)
-            .push(" AND ")
-            .name("next_offset")
-            .push(" = ")
-            .parameter(Int64)
-            .finish(),
-            // task → epoch, owner, next_offset (rule L3)
-            lock_read: where_task(
-                sql().push("SELECT ").push(&list(&["epoch", "owner", "next_offset"])).push(" FROM ").name(PROGRESS),
-            )
-            .push(lock)
-            .finish(),
-            // → milliseconds
-            now: format!("SELECT {now}"),
-            // task → offset, ordinal, key_hash, other_key_hash, state, full_image, waits_for in order; dead ones with a key included (H4)
-            held_keys: where_task(
-                sql()
-                    .push("SELECT ")
-                    .push(&list(&[
-                        "offset",
-                        "ordinal",
-                        "key_hash",
-                        "other_key_hash",
-                        "state",
-                        "full_image",
-                        "waits_for",
-                    ]))
-                    .push(" FROM ")
-                    .name(HELD),
-            )
-            .push(" AND ")
-            .name("state")
-            .push(" <> 'superseded' AND ")
-            .name("key_hash")
-            .push(" IS NOT NULL ORDER BY ")
-            .push(&list(&["offset", "ordinal"]))
-            .finish(),
-            // task, limit → offset, ordinal, attempts, raw_key, raw_value, headers, timestamp_ms (rules H2, H3)
-            held_due: where_task(
-                sql()
-                    .push("SELECT ")
-                    .push(&list(&["offset", "ordinal", "attempts", "raw_key", "raw_value", "headers", "timestamp_ms"]))
-                    .push(" FROM ")
-                    .name(HELD),
-            )
-            .push(" AND ")
-            .name("state")
-            .push(" IN ('parked', 'queued') AND ")
-            .name("retry_at_ms")
-            .push(" <= ")
-            .push(now)
-            .push(" ORDER BY ")
-            .push(&list(&["offset", "ordinal"]))
-            .push(" LIMIT ")
-            .parameter(Int64)
-            .finish(),
-            // task, offset, ordinal
-            held_delete: where_held(sql().push("DELETE FROM ").name(HELD)).finish(),
-            // state, class, code, message, retry_at_ms, waits_for, task, offset, ordinal: one more attempt failed
-            held_fail: where_held(
-                sql()
-                    .push("UPDATE ")
-                    .name(HELD)
-                    .push(" SET ")
-                    .name("attempts")
-                    .push(" = ")
-                    .name("attempts")
-                    .push(" + 1, ")
-                    .name("state")
-                    .push(" = ")
-                    .parameter(Name)
-                    .push(", ")
-                    .name("class")
-                    .push(" = ")
-                    .parameter(Name)
-                    .push(", ")
-                    .name("code")
-                    .push(" = ")
-                    .parameter(Name)
-                    .push(", ")
-                    .name("message")
-                    .push(" = ")
-                    .parameter(Text)
-                    .push(", ")
-                    .name("retry_at_ms")
-                    .push(" = ")
-                    .parameter(Int64)
-                    .push(", ")
-                    .name("waits_for")
-                    .push(" = ")
-                    .parameter(Name),
-            )
-            .finish(),
-            // task, key_hash, key_hash: followers become due (rule H3)
-            held_retry_followers: followers(
-                sql().push("UPDATE ").name(HELD).push(" SET ").name("retry_at_ms").push(" = ").push(now),
+            raise: text(
+                "UPDATE [tidelock_progress] SET [epoch] = [epoch] + 1, [owner] = {name}, [group_id] = {name}, \
+                 [backend_id] = {backend}, [updated_at_ms] = {now} WHERE {task}",
             ),
-            // retry_at_ms, task, key_hash, key_hash: followers wait again
-            held_hold_followers: followers(
-                sql().push("UPDATE ").name(HELD).push(" SET ").name("retry_at_ms").push(" = ").parameter(Int64),
+            read: text(
+                "SELECT [next_offset], [epoch], [marks], [generation], [tail_hash] FROM [tidelock_progress] WHERE {task}",
             ),
-            // task, key_hash, offset: dead rows of the key below the offset are history now (rule H4)
-            held_supersede: where_task(
-                sql().push("UPDATE ").name(HELD).push(" SET ").name("state").push(" = 'superseded'"),
-            )
-            .push(" AND ")
-            .name("key_hash")
-            .push(" = ")
-            .parameter(Int64)
-            .push(" AND ")
-            .name("offset")
-            .push(" < ")
-            .parameter(Int64)
-            .push(" AND (")
-            .name("state")
-            .push(" = 'dead' OR (")
-            .name("state")
-            .push(" = 'parked' AND ")
-            .name("waits_for")
-            .push(" = 'row'))")
-            .finish(),
-            // waits_for: a parent came (rule H2)
-            held_wake: sql()
-                .push("UPDATE ")
-                .name(HELD)
-                .push(" SET ")
-                .name("retry_at_ms")
-                .push(" = ")
-                .push(now)
-                .push(" WHERE ")
-                .name("waits_for")
-                .push(" = ")
-                .parameter(Name)
-                .push(" AND ")
-                .name("state")
-                .push(" = 'parked' AND ")
-                .name("retry_at_ms")
-                .push(" > ")
-                .push(now)
-                .finish(),
-            // task → state, count
-            held_counts: where_task(sql().push("SELECT ").name("state").push(", COUNT(*) FROM ").name(HELD))
-                .push(" GROUP BY ")
-                .name("state")
-                .finish(),
-            // pipeline, direction, entity: a truncate takes the table's held rows too (rule B7)
-            held_clear_entity: where_direction(sql().push("DELETE FROM ").name(HELD))
-                .push(" AND ")
-                .name("entity")
-                .push(" = ")
-                .parameter(Name)
-                .push(" AND ")
-                .name("state")
-                .push(" <> 'dead'")
-                .finish(),
+            insert: text(
+                "INSERT INTO [tidelock_progress] ([pipeline], [direction], [topic], [partition], [next_offset], [owner], \
+                 [group_id], [generation], [marks], [epoch], [backend_id], [updated_at_ms], [tail_epoch], [tail_hash], \
+                 [outbox_seq], [dead_window]) VALUES ({name}, {name}, {name}, {i32}, {i64}, {name}, {name}, {name}, {bytes}, \
+                 1, {backend}, {now}, -1, 0, 0, '')",
+            ),
+            assert_counts: text("UPDATE [tidelock_progress] SET [next_offset] = [next_offset] WHERE {task}"),
+            other_group: text(&format!(
+                "SELECT [group_id] FROM [tidelock_progress] {WHERE_DIRECTION} AND [group_id] <> {{name}} \
+                 AND [updated_at_ms] > {{now}} - {{i64}} LIMIT 1"
+            )),
+            direction_known: text(&format!("SELECT 1 FROM [tidelock_progress] {WHERE_DIRECTION} LIMIT 1")),
+            topic_known: text(&format!(
+                "SELECT 1 FROM [tidelock_progress] {WHERE_DIRECTION} AND [topic] = {{name}} LIMIT 1"
+            )),
+            backend: text("SELECT [backend_id] FROM [tidelock_progress] WHERE {task}"),
+            cas: text(
+                "UPDATE [tidelock_progress] SET [next_offset] = {i64}, [marks] = {bytes}, [tail_hash] = {i64}, \
+                 [updated_at_ms] = {now} WHERE {task} AND [epoch] = {i64} AND [owner] = {name} AND [next_offset] = {i64}",
+            ),
+            lock_read: text("SELECT [epoch], [owner], [next_offset] FROM [tidelock_progress] WHERE {task}{lock}"),
+            now: text("SELECT {now}"),
+            held_keys: text(
+                "SELECT [offset], [ordinal], [key_hash], [other_key_hash], [state], [waits_for] FROM [tidelock_held] \
+                 WHERE {task} AND [state] <> 'superseded' AND [key_hash] IS NOT NULL ORDER BY [offset], [ordinal]",
+            ),
+            held_delete: text("DELETE FROM [tidelock_held] WHERE {held}"),
+            held_age: text("SELECT [attempts], [first_failed_at_ms] FROM [tidelock_held] WHERE {held}"),
+            held_fail: text(
+                "UPDATE [tidelock_held] SET [attempts] = [attempts] + 1, [state] = {name}, [class] = {name}, [code] = {name}, \
+                 [message] = {text}, [retry_at_ms] = {i64}, [waits_for] = {name} WHERE {held}",
+            ),
+            held_retry_followers: text(&format!("UPDATE [tidelock_held] SET [retry_at_ms] = {{now}} {FOLLOWERS}")),
+            held_hold_followers: text(&format!("UPDATE [tidelock_held] SET [retry_at_ms] = {{i64}} {FOLLOWERS}")),
+            held_supersede: text(
+                "UPDATE [tidelock_held] SET [state] = 'superseded' WHERE {task} AND [key_hash] = {i64} AND [offset] < {i64}",
+            ),
+            held_wake: text(
+                "UPDATE [tidelock_held] SET [retry_at_ms] = {now} WHERE [waits_for] = {name} AND [state] = 'parked' \
+                 AND [retry_at_ms] > {now}",
+            ),
+            held_clear_entity: text(&format!(
+                "DELETE FROM [tidelock_held] {WHERE_DIRECTION} AND [entity] = {{name}} AND [state] <> 'dead'"
+            )),
         }
     }
 }
 
-fn followers(sql: Sql<'_>) -> String {
-    where_task(sql)
-        .push(" AND ")
-        .name("state")
-        .push(" = 'queued' AND (")
-        .name("key_hash")
-        .push(" = ")
-        .parameter(Int64)
-        .push(" OR ")
-        .name("other_key_hash")
-        .push(" = ")
-        .parameter(Int64)
-        .push(")")
-        .finish()
+fn some_tasks(tasks: usize) -> String {
+    let one = "([topic] = {name} AND [partition] = {i32})";
+    format!("{WHERE_DIRECTION} AND ({})", vec![one; tasks].join(" OR "))
+}
+
+/// Due rows of some tasks of one direction (rules H2, H3): pipeline, direction, (topic, partition)…, limit → topic, partition, offset,
+/// ordinal, attempts, timestamp_ms, raw_key, raw_value, headers.
+pub(crate) fn due_text(dialect: &dyn Dialect, tasks: usize) -> String {
+    expand(
+        dialect,
+        &format!(
+            "SELECT [topic], [partition], [offset], [ordinal], [attempts], [timestamp_ms], [raw_key], [raw_value], [headers] \
+             FROM [tidelock_held] {} AND [state] IN ('parked', 'queued') AND [retry_at_ms] <= {{now}} \
+             ORDER BY [topic], [partition], [offset], [ordinal] LIMIT {{i64}}",
+            some_tasks(tasks)
+        ),
+    )
+}
+
+/// Counts of some tasks of one direction: pipeline, direction, (topic, partition)… → state, count.
+pub(crate) fn counts_text(dialect: &dyn Dialect, tasks: usize) -> String {
+    expand(dialect, &format!("SELECT [state], COUNT(*) FROM [tidelock_held] {} GROUP BY [state]", some_tasks(tasks)))
 }
 
 fn create(dialect: &dyn Dialect) -> Vec<String> {

@@ -1,0 +1,337 @@
+//! One transaction of a batch: CAS first (rule L1), stages in order (rule B1), held rows, COMMIT. Rolls back on every way out but success.
+
+use topology::batch::{BatchStage, Change, ChangeBatch, ChangeKind};
+use topology::data::Value;
+use topology::record::{EntityId, Operation};
+use topology::sink::{Applied, OutcomeCounts};
+use topology::{Error, ErrorKind};
+
+use super::claim::task_values;
+use super::groups::{Group, groups};
+use super::held::Holding;
+use super::rows;
+use super::{Failure, SqlWriter};
+use crate::sql::dialect::quote_table;
+use crate::sql::error::SqlError;
+
+/// What a transaction has done so far; becomes [`Applied`] and the new memory of held keys when it commits.
+pub(crate) struct Progress {
+    /// By entity.
+    pub(crate) counts: Vec<OutcomeCounts>,
+    /// Rows to put into `tidelock_held`, and what changes in the memory of held keys.
+    pub(crate) holding: Holding,
+    /// Entities that got rows, for waking children (rule H2).
+    pub(crate) written: Vec<usize>,
+}
+
+impl Progress {
+    fn new(entities: usize) -> Progress {
+        Progress { counts: vec![OutcomeCounts::default(); entities], holding: Holding::default(), written: Vec::new() }
+    }
+
+    pub(crate) fn note_written(&mut self, entity: usize) {
+        if !self.written.contains(&entity) {
+            self.written.push(entity);
+        }
+    }
+
+    /// `records` of this entity did not take effect.
+    pub(crate) fn take_back(&mut self, entity: usize, records: u64) {
+        let counts = &mut self.counts[entity];
+        counts.applied = counts.applied.saturating_sub(records);
+    }
+}
+
+impl SqlWriter {
+    /// Runs the batch, without the excluded spans, in one transaction.
+    pub(super) async fn transaction(
+        &mut self,
+        batch: &ChangeBatch,
+        excluded: &[bool],
+        slow: bool,
+    ) -> Result<Applied, Failure> {
+        let mut deferrable = false;
+        for entity in entities(batch, excluded) {
+            self.plan(entity).await?;
+            deferrable |= self.tables[entity].as_ref().is_some_and(|table| table.plan.description.deferrable);
+        }
+        let mut progress = Progress::new(self.tables.len());
+        let body = self.body(batch, excluded, slow, deferrable, &mut progress).await;
+        let result = match body {
+            Ok(()) => self.commit().await,
+            Err(failure) => Err(failure),
+        };
+        if let Err(failure) = result {
+            // Rule E1: an explicit rollback, or no session at all. After a failed COMMIT nothing more is sent (rule L4).
+            if matches!(&failure, Failure::Unknown(_)) || self.session().rollback().await.is_err() {
+                self.close();
+            }
+            return Err(failure);
+        }
+        Ok(self.settle(batch, progress))
+    }
+
+    async fn body(
+        &mut self,
+        batch: &ChangeBatch,
+        excluded: &[bool],
+        slow: bool,
+        deferrable: bool,
+        progress: &mut Progress,
+    ) -> Result<(), Failure> {
+        // An error before any row is about the session, whatever its code.
+        let about_session = |error: SqlError| Failure::Failed(error.error);
+        self.session().begin(!batch.is_progress_only()).await.map_err(about_session)?;
+        self.compare_and_set(batch, excluded).await?;
+        if deferrable {
+            self.session().constraints_immediate().await.map_err(about_session)?;
+        }
+        if batch.is_progress_only() {
+            return Ok(());
+        }
+        self.count_records(batch, excluded, progress);
+        if batch.releases.is_empty() {
+            for stage in &batch.stages {
+                self.stage(batch, stage, excluded, slow, progress).await?;
+            }
+        } else {
+            self.release(batch, excluded, progress).await?;
+        }
+        self.store_held(batch, excluded, progress).await
+    }
+
+    /// CAS of every span in key order, before anything else (rule L1).
+    async fn compare_and_set(&mut self, batch: &ChangeBatch, excluded: &[bool]) -> Result<(), Failure> {
+        let session = self.session.as_deref_mut().expect("enter() opened a session");
+        let mut missed = Vec::new();
+        for (at, span) in batch.spans.iter().enumerate().filter(|(at, _)| !excluded[*at]) {
+            let [pipeline, direction, topic, partition] = task_values(&span.task);
+            let values = [
+                Value::I64(span.to),
+                Value::Bytes(span.marks.encode()),
+                Value::I64(span.tail_hash.cast_signed()),
+                pipeline,
+                direction,
+                topic,
+                partition,
+                Value::I64(span.epoch),
+                Value::Text(span.owner.to_string()),
+                Value::I64(span.from),
+            ];
+            let matched =
+                session.execute(&self.statements.cas, &values).await.map_err(|error| Failure::Failed(error.error))?;
+            if matched != 1 {
+                missed.push(at);
+            }
+        }
+        if missed.is_empty() { Ok(()) } else { Err(Failure::Cas(missed)) }
+    }
+
+    fn count_records(&self, batch: &ChangeBatch, excluded: &[bool], progress: &mut Progress) {
+        let one_span_excluded = excluded.contains(&true);
+        for record in &batch.records {
+            if one_span_excluded && excluded[usize::from(batch.span_of_slot[usize::from(record.slot.0)])] {
+                continue;
+            }
+            if record.operation != Operation::Truncate {
+                progress.counts[usize::from(record.entity.0)].applied += 1;
+            }
+        }
+    }
+
+    async fn stage(
+        &mut self,
+        batch: &ChangeBatch,
+        stage: &BatchStage,
+        excluded: &[bool],
+        slow: bool,
+        progress: &mut Progress,
+    ) -> Result<(), Failure> {
+        for entity in &stage.truncates {
+            self.truncate(batch, *entity, excluded, progress).await?;
+        }
+        let holds_any = self.holds_any();
+        let mut failed = Vec::new();
+        for deletes in [false, true] {
+            for step in 0..stage.tables.len() {
+                let at = if deletes { stage.tables.len() - 1 - step } else { step };
+                let changes = &stage.tables[at];
+                let entity = usize::from(changes.entity.0);
+                let wanted = changes.changes.iter().copied().filter(|change| {
+                    (change.kind == ChangeKind::Delete) == deletes && is_included(batch, excluded, change)
+                });
+                let Some(table) = self.tables[entity].as_mut() else { continue };
+                let wanted: Vec<Group> = if !holds_any && progress.holding.is_empty() {
+                    groups(table, &batch.arena, wanted, deletes)
+                } else {
+                    let flowing: Vec<Change> = wanted
+                        .filter(|change| !progress.holding.queue_if_held(&self.held, table, batch, entity, change))
+                        .collect();
+                    groups(table, &batch.arena, flowing.into_iter(), deletes)
+                };
+                for group in &wanted {
+                    if slow {
+                        self.write_isolating(batch, entity, group, progress, &mut failed).await?;
+                    } else {
+                        self.write_group(batch, entity, group, progress).await?;
+                    }
+                }
+            }
+        }
+        if failed.is_empty() { Ok(()) } else { self.rerun(batch, failed, progress).await }
+    }
+
+    /// The fast path: the whole group at once.
+    async fn write_group(
+        &mut self,
+        batch: &ChangeBatch,
+        entity: usize,
+        group: &Group,
+        progress: &mut Progress,
+    ) -> Result<(), Failure> {
+        let session = self.session.as_deref_mut().expect("enter() opened a session");
+        let table = self.tables[entity].as_mut().expect("planned before BEGIN");
+        let written = rows::write(session, table, batch, &mut self.scratch, group.kind, &group.changes).await;
+        let written = written.map_err(|error| with_entity(entity, error))?;
+        self.after_group(batch, entity, group, written, progress).await
+    }
+
+    /// Counts, counters behind columns, parents: what every successful write of a group is followed by.
+    pub(super) async fn after_group(
+        &mut self,
+        batch: &ChangeBatch,
+        entity: usize,
+        group: &Group,
+        written: crate::sql::plan::Written,
+        progress: &mut Progress,
+    ) -> Result<(), Failure> {
+        use super::groups::GroupKind::{Append, Check, Delete, InsertIfAbsent};
+        let given = group.changes.len() as u64;
+        let unchanged = match group.kind {
+            InsertIfAbsent => given.saturating_sub(written.matched + written.differs),
+            _ => written.unchanged,
+        };
+        progress.take_back(entity, unchanged + written.differs);
+        progress.counts[entity].unchanged += unchanged;
+        progress.counts[entity].differs += written.differs;
+        if batch.releases.is_empty() && self.holds_any() {
+            let table = self.tables[entity].as_ref().expect("planned before BEGIN");
+            for change in &group.changes {
+                progress.holding.note_passed(&self.held, table, batch, change);
+            }
+        }
+        if matches!(group.kind, Append | Check | Delete) {
+            return Ok(());
+        }
+        let advance = self.options.advance_sequences;
+        let session = self.session.as_deref_mut().expect("enter() opened a session");
+        let table = self.tables[entity].as_mut().expect("planned before BEGIN");
+        if table.plan.description.referenced {
+            progress.note_written(entity);
+        }
+        if advance && !table.sequence_marks.is_empty() {
+            let rows = group.changes.iter().map(|change| change.row);
+            rows::advance_sequences(session, table, &batch.arena, rows)
+                .await
+                .map_err(|error| with_entity(entity, error))?;
+        }
+        Ok(())
+    }
+
+    /// Empties a table (rule B7), its waiting held rows too. DELETE, not TRUNCATE: it stays inside the transaction on every engine.
+    async fn truncate(
+        &mut self,
+        batch: &ChangeBatch,
+        entity: EntityId,
+        excluded: &[bool],
+        progress: &mut Progress,
+    ) -> Result<(), Failure> {
+        let index = usize::from(entity.0);
+        let Some(record) =
+            batch.records.iter().find(|record| record.entity == entity && record.operation == Operation::Truncate)
+        else {
+            return Ok(());
+        };
+        if excluded[usize::from(batch.span_of_slot[usize::from(record.slot.0)])] {
+            return Ok(());
+        }
+        let table = self.tables[index].as_ref().expect("planned before BEGIN");
+        let text = format!("DELETE FROM {}", quote_table(self.connector.dialect(), &table.plan.name));
+        let task = &batch.span_of(record.slot).task;
+        let values = [
+            Value::Text(task.pipeline.to_string()),
+            Value::Text(task.direction.to_string()),
+            Value::Text(table.mapped.name.to_string()),
+        ];
+        let session = self.session.as_deref_mut().expect("enter() opened a session");
+        session.execute(&text, &[]).await.map_err(|error| match with_entity(index, error) {
+            // A parent whose children are still there can't be halved; it waits like a target that is down.
+            Failure::Rows(error) => Failure::Failed(Error { kind: ErrorKind::Environment, ..error.error }),
+            other => other,
+        })?;
+        session
+            .execute(&self.statements.held_clear_entity, &values)
+            .await
+            .map_err(|error| Failure::Failed(error.error))?;
+        progress.counts[index].applied += 1;
+        progress.holding.truncated.push(table.hash_seed);
+        Ok(())
+    }
+
+    async fn commit(&mut self) -> Result<(), Failure> {
+        match self.session().commit().await {
+            Ok(()) => Ok(()),
+            // Rule L9: a constraint checked at COMMIT; the server has rolled back and said so.
+            Err(error) if error.known && matches!(error.kind(), ErrorKind::Dependency | ErrorKind::Data) => {
+                Err(Failure::Rows(error))
+            }
+            Err(error) => Err(Failure::Unknown(error.error)),
+        }
+    }
+
+    /// After COMMIT: memory of held keys, wake-ups, counts.
+    fn settle(&mut self, batch: &ChangeBatch, progress: Progress) -> Applied {
+        for entity in progress.written {
+            if let Some(table) = &self.tables[entity]
+                && !self.wakes.contains(&table.parent_name)
+            {
+                self.wakes.push(table.parent_name.clone());
+            }
+        }
+        progress.holding.settle(&mut self.held, batch);
+        let outcomes = progress
+            .counts
+            .into_iter()
+            .enumerate()
+            .filter(|(_, counts)| *counts != OutcomeCounts::default())
+            .map(|(entity, counts)| (EntityId(entity as u16), counts))
+            .collect();
+        Applied { outcomes, ..Applied::default() }
+    }
+}
+
+/// Gives a schema error its entity.
+pub(crate) fn with_entity(entity: usize, error: SqlError) -> Failure {
+    if error.kind() == ErrorKind::Schema { Failure::Schema(entity, error.error) } else { Failure::from(error) }
+}
+
+/// True when the change belongs to a span that is written.
+fn is_included(batch: &ChangeBatch, excluded: &[bool], change: &Change) -> bool {
+    let record = &batch.records[change.first_record as usize];
+    !excluded[usize::from(batch.span_of_slot[usize::from(record.slot.0)])]
+}
+
+/// Entities that the batch writes, each once.
+fn entities(batch: &ChangeBatch, excluded: &[bool]) -> Vec<usize> {
+    let mut found: Vec<usize> = Vec::new();
+    for record in &batch.records {
+        let entity = usize::from(record.entity.0);
+        if found.last() != Some(&entity)
+            && !found.contains(&entity)
+            && !excluded[usize::from(batch.span_of_slot[usize::from(record.slot.0)])]
+        {
+            found.push(entity);
+        }
+    }
+    found
+}

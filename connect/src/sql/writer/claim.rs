@@ -1,0 +1,158 @@
+//! Taking over tasks (rules A1, L): raise the epoch, set the owner, *then* read, in key order, in one short transaction.
+
+use topology::data::Value;
+use topology::ledger::{Claim, ClaimReply, ClaimRequest, Owner, TaskKey};
+use topology::marks::Marks;
+use topology::{Error, ErrorKind, Stage};
+
+use super::held::HeldKeys;
+use super::{SqlWriter, bug};
+use crate::sql::error::{SqlError, SqlResult};
+
+/// Another group's rows younger than this belong to a group that is alive (rule L6).
+const OTHER_GROUP_FRESH_MS: i64 = 120_000;
+
+/// The task as parameters, in the order of the ledger's key.
+pub(crate) fn task_values(task: &TaskKey) -> [Value; 4] {
+    [
+        Value::Text(task.pipeline.to_string()),
+        Value::Text(task.direction.to_string()),
+        Value::Text(task.topic.to_string()),
+        Value::I64(i64::from(task.partition)),
+    ]
+}
+
+/// (epoch, owner, next_offset) of a lock-read.
+pub(crate) fn ledger_row(row: &[Value]) -> Option<(i64, Owner, i64)> {
+    match row {
+        [Value::I64(epoch), Value::Text(owner), Value::I64(next_offset)] => {
+            // An owner that is not ours to read is somebody else's: never equal to a nonce we hold.
+            let owner = u128::from_str_radix(owner, 16).unwrap_or(0);
+            Some((*epoch, Owner(owner), *next_offset))
+        }
+        _ => None,
+    }
+}
+
+fn parameters(values: &[&[Value]]) -> Vec<Value> {
+    values.iter().flat_map(|part| part.iter().cloned()).collect()
+}
+
+impl SqlWriter {
+    pub(super) async fn claim_all(&mut self, requests: &[ClaimRequest]) -> SqlResult<Vec<ClaimReply>> {
+        self.ensure_own_tables().await?;
+        let mut order: Vec<usize> = (0..requests.len()).collect();
+        order.sort_by(|a, b| requests[*a].task.cmp(&requests[*b].task));
+        self.session().begin(false).await?;
+        let mut replies: Vec<Option<ClaimReply>> = requests.iter().map(|_| None).collect();
+        let mut held: Vec<(TaskKey, HeldKeys)> = Vec::new();
+        for at in order {
+            match self.claim_one(&requests[at], &mut held).await {
+                Ok(reply) => replies[at] = Some(reply),
+                Err(error) => {
+                    self.end_blocker(&requests[at], &error).await;
+                    return Err(error);
+                }
+            }
+        }
+        // An error here is an unknown outcome, but of a claim: claiming again is always safe.
+        self.session().commit().await?;
+        self.held.extend(held);
+        Ok(replies.into_iter().map(|reply| reply.expect("one reply per request")).collect())
+    }
+
+    async fn claim_one(
+        &mut self,
+        request: &ClaimRequest,
+        held: &mut Vec<(TaskKey, HeldKeys)>,
+    ) -> SqlResult<ClaimReply> {
+        let task = task_values(&request.task);
+        let direction = &task[..2];
+        let group = [Value::Text(request.group_id.to_string())];
+        let fresh = [Value::I64(OTHER_GROUP_FRESH_MS)];
+        let statements = self.statements.clone();
+        let session = self.session.as_deref_mut().expect("enter() opened a session");
+
+        let other = session.query(&statements.other_group, &parameters(&[direction, &group, &fresh])).await?;
+        if let Some([Value::Text(group_id)]) = other.first().map(Vec::as_slice) {
+            return Ok(ClaimReply::OtherGroup { group_id: group_id.clone() });
+        }
+        let owner = [Value::Text(request.owner.to_string())];
+        let raised = session.execute(&statements.raise, &parameters(&[&owner, &group, &task])).await?;
+        if raised == 0 {
+            let Some(start) = request.start_offset else {
+                let topic_known = session.query(&statements.topic_known, &task[..3]).await?;
+                let direction_known = session.query(&statements.direction_known, direction).await?;
+                return Ok(ClaimReply::Missing {
+                    topic_known: !topic_known.is_empty(),
+                    direction_known: !direction_known.is_empty(),
+                });
+            };
+            let rest = [Value::Text(request.generation.clone()), Value::Bytes(Marks::default().encode())];
+            let values = parameters(&[&task, &[Value::I64(start)], &owner, &group, &rest]);
+            session.execute(&statements.insert, &values).await.map_err(|error| match error.kind() {
+                // Somebody else made the row at this moment: claim again and meet it.
+                ErrorKind::Dependency => SqlError::known(Error { kind: ErrorKind::Transient, ..error.error }),
+                _ => error,
+            })?;
+        }
+        if !self.counts_asserted {
+            if session.execute(&statements.assert_counts, &task).await? != 1 {
+                let detail = "the driver counts changed rows instead of matched rows; CLIENT_FOUND_ROWS must be on";
+                let error = Error::new(ErrorKind::Configuration, Stage::Claim, "cannot trust row counts", detail);
+                return Err(SqlError::known(error));
+            }
+            self.counts_asserted = true;
+        }
+        let rows = session.query(&statements.read, &task).await?;
+        let claim = match rows.first().map(Vec::as_slice) {
+            Some(
+                [
+                    Value::I64(next_offset),
+                    Value::I64(epoch),
+                    Value::Bytes(marks),
+                    Value::Text(generation),
+                    Value::I64(tail_hash),
+                ],
+            ) => Claim {
+                task: request.task.clone(),
+                epoch: *epoch,
+                owner: request.owner,
+                next_offset: *next_offset,
+                marks: Marks::decode(marks).ok_or_else(|| unreadable(&request.task))?,
+                generation: generation.clone(),
+                tail_hash: tail_hash.cast_unsigned(),
+            },
+            _ => return Err(bug(format!("ledger row of {} has another shape", request.task))),
+        };
+        let rows = session.query(&statements.held_keys, &task).await?;
+        held.push((request.task.clone(), HeldKeys::load(&rows)));
+        Ok(ClaimReply::Claimed(claim))
+    }
+
+    /// A claim that waited out the lock timeout ends the session that holds the row, if it may (rule L10).
+    async fn end_blocker(&mut self, request: &ClaimRequest, error: &SqlError) {
+        let code = error.error.code.as_deref().unwrap_or("");
+        if !self.connector.dialect().is_lock_timeout(code) {
+            return;
+        }
+        let text = self.statements.backend.clone();
+        let session = self.session.as_deref_mut().expect("enter() opened a session");
+        if session.rollback().await.is_err() {
+            return;
+        }
+        let Ok(rows) = session.query(&text, &task_values(&request.task)).await else { return };
+        if let Some([Value::I64(backend)]) = rows.first().map(Vec::as_slice)
+            && *backend != 0
+        {
+            tracing::warn!(task = %request.task, backend, "claim is blocked; ending the session that holds the ledger row");
+            let _ = session.terminate(*backend).await;
+        }
+    }
+}
+
+fn unreadable(task: &TaskKey) -> SqlError {
+    let detail =
+        format!("the marks of {task} are not in a form this version knows; a newer version wrote them: upgrade");
+    SqlError::known(Error::new(ErrorKind::Configuration, Stage::Claim, "cannot read ledger", detail))
+}

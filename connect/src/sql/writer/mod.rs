@@ -1,0 +1,398 @@
+//! The writer that all SQL sinks share: one target transaction per batch, ledger first (rules L, B1, E, H).
+//!
+//! ```text
+//! apply:  plans ready → BEGIN (tagged) → CAS per span, key order → stages: truncates, tables parents first, deletes reversed
+//!         → held rows → COMMIT        row error → slow path (slow.rs)      schema error → again without that topic (rule E5)
+//!         CAS matched nothing → ROLLBACK, lock-read, judge (rule L3)        COMMIT failed → unknown, connection closed (rule L4)
+//! ```
+//!
+//! Files: `claim` takes over tasks, `attempt` runs one transaction, `groups` and `rows` turn changes into statements, `slow` isolates bad
+//! rows, `release` tries held rows again, `held` remembers held keys and stores held rows, `history` makes rows of `mode: append`.
+
+mod attempt;
+mod claim;
+mod groups;
+mod held;
+mod history;
+mod json;
+mod release;
+mod rows;
+mod slow;
+mod tables;
+
+use std::collections::HashMap;
+use std::time::{Duration, Instant};
+
+use async_trait::async_trait;
+use topology::batch::{ChangeBatch, SnapshotMode, WriteTable};
+use topology::data::{Arena, Value};
+use topology::ledger::{CasOutcome, Claim, ClaimReply, ClaimRequest, TaskKey};
+use topology::sink::{Applied, ApplyError, Capabilities, HeldCounts, HeldRow, SinkWriter};
+use topology::{Error, ErrorKind, Stage};
+
+use self::held::HeldKeys;
+use self::tables::{EntityTable, OwnTables};
+use super::connection::{Connector, SqlConnection};
+use super::error::{SqlError, SqlResult};
+use super::statements::Statements;
+
+/// A table that the direction writes.
+#[derive(Clone, Debug)]
+pub struct SinkTable {
+    /// As the lens made it; `tables[i]` belongs to entity `i`.
+    pub table: WriteTable,
+    /// What snapshot reads do (rule B8).
+    pub snapshot: SnapshotMode,
+}
+
+/// When a parked row is tried again and when it is given up (rules E3, H2).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct HeldLimits {
+    /// Delay before the first retry; at most a second, so that a missed wake-up costs no more.
+    pub retry_first_ms: i64,
+    /// Delays double up to this.
+    pub retry_cap_ms: i64,
+    /// A row that has waited this long is dead.
+    pub dead_after_ms: i64,
+    /// A row that has failed this often is dead; `None` for no limit.
+    pub attempts_max: Option<i64>,
+}
+
+impl Default for HeldLimits {
+    fn default() -> HeldLimits {
+        // One hour: longer than a snapshot's parent table usually lags behind its children, short enough to be seen the same day.
+        HeldLimits { retry_first_ms: 500, retry_cap_ms: 30_000, dead_after_ms: 3_600_000, attempts_max: None }
+    }
+}
+
+/// What a writer is made of.
+pub struct WriterOptions {
+    /// Written tables, indexed by entity.
+    pub tables: Vec<SinkTable>,
+    /// Limits of held rows.
+    pub held: HeldLimits,
+    /// Counters behind written columns are moved past explicit ids (`ids: same`).
+    pub advance_sequences: bool,
+}
+
+/// How long after a batch the wake-ups of waiting children may be summed up (rule H2).
+const WAKE_INTERVAL: Duration = Duration::from_millis(200);
+
+/// One dedicated connection to an SQL target, used by one lane.
+pub struct SqlWriter {
+    connector: Box<dyn Connector>,
+    options: WriterOptions,
+    statements: Statements,
+    own: OwnTables,
+    session: Option<Box<dyn SqlConnection>>,
+    /// True while a call runs: still true at the next one means that its future was dropped (rule L4).
+    busy: bool,
+    /// The present session was seen to count matched rows (rule L2).
+    counts_asserted: bool,
+    /// Our own tables are there.
+    own_tables_ready: bool,
+    tables: Vec<Option<EntityTable>>,
+    held: HashMap<TaskKey, HeldKeys>,
+    /// Rows of our own tables and of history tables, built per batch.
+    scratch: Arena,
+    /// Normalised names of parent tables that got rows, and when children were last woken.
+    wakes: Vec<std::sync::Arc<str>>,
+    woken_at: Option<Instant>,
+}
+
+/// Why a transaction was rolled back.
+pub(crate) enum Failure {
+    /// CAS of these spans matched nothing (rule L3).
+    Cas(Vec<usize>),
+    /// The outcome of COMMIT is unknown (rule L4).
+    Unknown(Error),
+    /// A row, or its code is in no table: worth the slow path (rule E4).
+    Rows(SqlError),
+    /// A table or column is missing (rule E5): entity and why.
+    Schema(usize, Error),
+    /// All else.
+    Failed(Error),
+}
+
+impl From<SqlError> for Failure {
+    fn from(error: SqlError) -> Failure {
+        if error.is_about_rows() { Failure::Rows(error) } else { Failure::Failed(error.error) }
+    }
+}
+
+impl SqlWriter {
+    /// A writer that connects at its first call.
+    pub fn new(connector: Box<dyn Connector>, options: WriterOptions) -> SqlWriter {
+        let statements = Statements::new(connector.dialect());
+        let own = OwnTables::new(connector.dialect());
+        let tables = options.tables.iter().map(|_| None).collect();
+        SqlWriter {
+            connector,
+            options,
+            statements,
+            own,
+            session: None,
+            busy: false,
+            counts_asserted: false,
+            own_tables_ready: false,
+            tables,
+            held: HashMap::new(),
+            scratch: Arena::default(),
+            wakes: Vec::new(),
+            woken_at: None,
+        }
+    }
+
+    /// Marks the start of a call; gives up a session that an abandoned call left behind, and opens one if there is none.
+    async fn enter(&mut self) -> SqlResult<()> {
+        if std::mem::replace(&mut self.busy, true) {
+            self.close();
+        }
+        if self.session.is_none() {
+            let session = self.connector.connect().await;
+            if session.is_err() {
+                self.busy = false;
+            }
+            self.session = Some(session?);
+            self.counts_asserted = false;
+        }
+        Ok(())
+    }
+
+    fn close(&mut self) {
+        self.session = None;
+    }
+
+    /// Marks the end of a call. After an error that says nothing about rows the session is not used again (rule E1).
+    fn leave<T>(&mut self, result: SqlResult<T>) -> Result<T, Error> {
+        self.busy = false;
+        result.map_err(|error| {
+            self.close();
+            error.error
+        })
+    }
+
+    fn session(&mut self) -> &mut dyn SqlConnection {
+        self.session.as_deref_mut().expect("enter() opened a session")
+    }
+
+    /// Creates our own tables where they are missing and allowed; `init` calls it, `claim` does it by itself.
+    ///
+    /// # Errors
+    /// As [`SinkWriter::claim`].
+    pub async fn create_own_tables(&mut self) -> Result<(), Error> {
+        let result = match self.enter().await {
+            Ok(()) => self.ensure_own_tables().await,
+            Err(error) => Err(error),
+        };
+        self.leave(result)
+    }
+
+    async fn ensure_own_tables(&mut self) -> SqlResult<()> {
+        if self.own_tables_ready {
+            return Ok(());
+        }
+        let session = self.session.as_deref_mut().expect("enter() opened a session");
+        if !own_tables_there(session, &self.statements).await? {
+            for text in &self.statements.create {
+                if let Err(error) = session.execute_plain(text).await {
+                    // Another worker may be creating them at this moment.
+                    if own_tables_there(session, &self.statements).await? {
+                        continue;
+                    }
+                    return Err(error);
+                }
+            }
+        }
+        self.own_tables_ready = true;
+        Ok(())
+    }
+
+    /// Lets children that wait for parents written lately be tried now (rule H2). Outside the batch's transaction: it touches other
+    /// lanes' rows, and a wake-up that is lost only costs one retry delay.
+    async fn wake_children(&mut self) -> SqlResult<()> {
+        if self.wakes.is_empty() || self.woken_at.is_some_and(|at| at.elapsed() < WAKE_INTERVAL) {
+            return Ok(());
+        }
+        let Some(session) = self.session.as_deref_mut() else { return Ok(()) };
+        for parent in std::mem::take(&mut self.wakes) {
+            session.execute(&self.statements.held_wake, &[Value::Text(parent.to_string())]).await?;
+        }
+        self.woken_at = Some(Instant::now());
+        Ok(())
+    }
+
+    async fn apply_batch(&mut self, batch: &ChangeBatch) -> Result<Applied, Failure> {
+        let mut excluded = vec![false; batch.spans.len()];
+        let mut paused: Vec<(TaskKey, Error)> = Vec::new();
+        let mut slow = !batch.releases.is_empty();
+        loop {
+            let failure = match self.transaction(batch, &excluded, slow).await {
+                Ok(mut applied) => {
+                    applied.slow_path = slow;
+                    applied.paused = paused;
+                    return Ok(applied);
+                }
+                Err(failure) => failure,
+            };
+            match failure {
+                Failure::Rows(_) if !slow => slow = true,
+                Failure::Rows(error) => return Err(Failure::Failed(error.error)),
+                Failure::Schema(entity, error) => {
+                    self.tables[entity] = None;
+                    let before = paused.len();
+                    pause_topics(batch, entity, &error, &mut excluded, &mut paused);
+                    if paused.len() == before {
+                        return Err(Failure::Failed(error));
+                    }
+                    if excluded.iter().all(|out| *out) {
+                        return Ok(Applied { paused, ..Applied::default() });
+                    }
+                    slow = !batch.releases.is_empty();
+                }
+                other => return Err(other),
+            }
+        }
+    }
+
+    /// Reads the rows behind a CAS that matched nothing and judges them (rule L3).
+    async fn judge(&mut self, batch: &ChangeBatch, spans: &[usize]) -> SqlResult<Vec<(TaskKey, CasOutcome)>> {
+        let statements = &self.statements;
+        let session = self.session.as_deref_mut().expect("enter() opened a session");
+        session.begin(false).await?;
+        let mut outcomes = Vec::with_capacity(spans.len());
+        for at in spans {
+            let span = &batch.spans[*at];
+            let rows = session.query(&statements.lock_read, &claim::task_values(&span.task)).await?;
+            let row = rows.first().and_then(|row| claim::ledger_row(row));
+            outcomes.push((span.task.clone(), topology::ledger::judge_cas(span, row)));
+        }
+        session.rollback().await?;
+        Ok(outcomes)
+    }
+}
+
+async fn own_tables_there(session: &mut dyn SqlConnection, statements: &Statements) -> SqlResult<bool> {
+    for text in &statements.probe_tables {
+        match session.query(text, &[]).await {
+            Ok(_) => {}
+            Err(error) if error.kind() == ErrorKind::Schema => return Ok(false),
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(true)
+}
+
+/// Excludes all spans of the topics whose records write this entity (rule E5).
+fn pause_topics(
+    batch: &ChangeBatch,
+    entity: usize,
+    error: &Error,
+    excluded: &mut [bool],
+    paused: &mut Vec<(TaskKey, Error)>,
+) {
+    for record in batch.records.iter().filter(|record| usize::from(record.entity.0) == entity) {
+        let topic = &batch.span_of(record.slot).task.topic;
+        for (at, span) in batch.spans.iter().enumerate() {
+            if span.task.topic == *topic && !excluded[at] {
+                excluded[at] = true;
+                let mut copy = Error::new(error.kind, error.stage, error.description, error.detail.clone());
+                copy.code = error.code.clone();
+                paused.push((span.task.clone(), copy));
+            }
+        }
+    }
+}
+
+#[async_trait]
+impl SinkWriter for SqlWriter {
+    fn capabilities(&self) -> Capabilities {
+        Capabilities { transactions: true, read_back: true, append: true, tags: true }
+    }
+
+    async fn claim(&mut self, requests: &[ClaimRequest]) -> Result<Vec<ClaimReply>, Error> {
+        let result = match self.enter().await {
+            Ok(()) => self.claim_all(requests).await,
+            Err(error) => Err(error),
+        };
+        self.leave(result)
+    }
+
+    async fn apply(&mut self, batch: &ChangeBatch) -> Result<Applied, ApplyError> {
+        if let Err(error) = self.enter().await {
+            return Err(ApplyError::Failed(error.error));
+        }
+        let result = match self.apply_batch(batch).await {
+            Ok(applied) => {
+                if self.wake_children().await.is_err() {
+                    self.close();
+                }
+                Ok(applied)
+            }
+            Err(Failure::Cas(spans)) => match self.judge(batch, &spans).await {
+                Ok(outcomes) => Err(ApplyError::Cas(outcomes)),
+                Err(error) => {
+                    self.close();
+                    Err(ApplyError::Failed(error.error))
+                }
+            },
+            Err(Failure::Unknown(error)) => {
+                self.close();
+                Err(ApplyError::Unknown(error))
+            }
+            Err(Failure::Failed(error) | Failure::Schema(_, error)) => Err(ApplyError::Failed(error)),
+            Err(Failure::Rows(error)) => Err(ApplyError::Failed(error.error)),
+        };
+        self.busy = false;
+        result
+    }
+
+    async fn due_held(&mut self, claims: &[Claim], limit: usize) -> Result<Vec<HeldRow>, Error> {
+        if claims.is_empty() {
+            return Ok(Vec::new());
+        }
+        let result = match self.enter().await {
+            Ok(()) => self.read_due(claims, limit).await,
+            Err(error) => Err(error),
+        };
+        self.leave(result)
+    }
+
+    async fn held_counts(&mut self, claims: &[Claim]) -> Result<HeldCounts, Error> {
+        if claims.is_empty() {
+            return Ok(HeldCounts::default());
+        }
+        let result = match self.enter().await {
+            Ok(()) => self.count_held(claims).await,
+            Err(error) => Err(error),
+        };
+        self.leave(result)
+    }
+
+    async fn probe(&mut self) -> Result<(), Error> {
+        let result = match self.enter().await {
+            Ok(()) => {
+                let text = self.statements.now.clone();
+                self.session().query(&text, &[]).await.map(|_| ())
+            }
+            Err(error) => Err(error),
+        };
+        self.leave(result)
+    }
+
+    fn forget(&mut self, tasks: &[TaskKey]) {
+        for task in tasks {
+            self.held.remove(task);
+        }
+    }
+
+    fn disconnect(&mut self) {
+        self.close();
+        self.busy = false;
+    }
+}
+
+/// An error of ours: something that no protocol step explains.
+pub(crate) fn bug(detail: impl Into<String>) -> SqlError {
+    SqlError::known(Error::new(ErrorKind::Bug, Stage::Write, "broken invariant in the SQL writer", detail))
+}

@@ -1,0 +1,174 @@
+//! Plans and shapes of the written tables, made when first needed and again after a schema error.
+
+use std::sync::Arc;
+
+use topology::batch::{WriteMode, WriteTable};
+use topology::data::{Arena, Column, Kind};
+use topology::record::EntityId;
+use topology::reduce::ReduceTable;
+use topology::table::{ColumnDescription, Generated, TableDescription};
+use topology::{Error, ErrorKind, Stage};
+
+use super::history::HISTORY_COLUMNS;
+use super::{Failure, SqlWriter};
+use crate::sql::dialect::{Dialect, OwnType};
+use crate::sql::plan::{RowOperation, Shape, TablePlan};
+use crate::sql::statements::{HELD, HELD_COLUMNS};
+
+/// One written table with its statement shapes.
+pub(crate) struct EntityTable {
+    pub(crate) plan: Arc<TablePlan>,
+    pub(crate) reduce: ReduceTable,
+    /// As the lens made it; `plan` has the history columns for `mode: append`.
+    pub(crate) mapped: WriteTable,
+    pub(crate) upsert: Shape,
+    pub(crate) insert: Shape,
+    pub(crate) insert_if_absent: Shape,
+    pub(crate) delete: Shape,
+    pub(crate) rename: Shape,
+    /// Partial updates by set of columns; few in practice: the TOASTable columns.
+    pub(crate) updates: Vec<Shape>,
+    /// Seed of key hashes in `tidelock_held`: by name, for entity numbers change with the configuration.
+    pub(crate) hash_seed: u64,
+    /// The table's name without schema, lower case: how children name what they wait for.
+    pub(crate) parent_name: Arc<str>,
+    /// Per sequence of the plan: the highest explicit id it was moved past.
+    pub(crate) sequence_marks: Vec<(usize, i64, i64)>,
+}
+
+/// A table name as `waits_for` spells it.
+pub(crate) fn parent_name(table: &str) -> Arc<str> {
+    table.rsplit('.').next().unwrap_or(table).to_lowercase().into()
+}
+
+impl EntityTable {
+    fn new(mapped: &WriteTable, reduce: ReduceTable, description: TableDescription) -> Result<EntityTable, Error> {
+        let description = Arc::new(description);
+        let plan = match mapped.mode {
+            WriteMode::Mirror => TablePlan::new(mapped, description)?,
+            WriteMode::Append => TablePlan::new(&history_table(mapped), description)?,
+        };
+        let sequence_marks = plan
+            .description
+            .sequences
+            .iter()
+            .filter_map(|sequence| {
+                let name = &plan.description.columns[sequence.column].name;
+                let at = plan.columns.iter().position(|column| column.name == *name)?;
+                Some((at, i64::MIN, sequence.increment))
+            })
+            .collect();
+        let plan = Arc::new(plan);
+        let all: Vec<usize> = (0..plan.columns.len()).collect();
+        let shape = |operation, columns: &[usize]| Shape::new(&plan, operation, columns.to_vec());
+        Ok(EntityTable {
+            reduce,
+            mapped: mapped.clone(),
+            upsert: shape(RowOperation::Upsert, &all),
+            insert: shape(RowOperation::Insert, &all),
+            insert_if_absent: shape(RowOperation::InsertIfAbsent, &all),
+            delete: shape(RowOperation::Delete, &[]),
+            rename: shape(RowOperation::Rename, &[]),
+            updates: Vec::new(),
+            hash_seed: xxhash_rust::xxh3::xxh3_64(mapped.name.as_bytes()),
+            parent_name: parent_name(&mapped.name),
+            sequence_marks,
+            plan,
+        })
+    }
+
+    /// The shape that updates these columns (no key columns).
+    pub(crate) fn update_shape(&mut self, columns: &[usize]) -> usize {
+        if let Some(at) = self.updates.iter().position(|shape| shape.columns == columns) {
+            return at;
+        }
+        self.updates.push(Shape::new(&self.plan, RowOperation::Update, columns.to_vec()));
+        self.updates.len() - 1
+    }
+
+    /// Key hash as `tidelock_held` has it; `None` for tables without key and history tables.
+    pub(crate) fn key_hash(&self, arena: &Arena, key: topology::data::CellRange) -> Option<u64> {
+        (!key.is_empty() && self.mapped.mode == WriteMode::Mirror).then(|| arena.hash_row(self.hash_seed, key))
+    }
+}
+
+fn history_table(mapped: &WriteTable) -> WriteTable {
+    let columns =
+        HISTORY_COLUMNS.iter().map(|name| Column { name: (*name).into(), kind: Kind::Json, nullable: true }).collect();
+    WriteTable {
+        entity: mapped.entity,
+        name: Arc::clone(&mapped.name),
+        columns,
+        key: Vec::new(),
+        mode: WriteMode::Append,
+    }
+}
+
+/// Plans of our own tables, known without asking the catalogue.
+pub(crate) struct OwnTables {
+    pub(crate) held: Shape,
+}
+
+impl OwnTables {
+    pub(crate) fn new(dialect: &dyn Dialect) -> OwnTables {
+        let columns: Vec<ColumnDescription> = HELD_COLUMNS
+            .iter()
+            .map(|(name, kind, nullable)| ColumnDescription {
+                name: (*name).into(),
+                kind: match kind {
+                    OwnType::Name | OwnType::Text => Kind::Text { characters_max: None, fixed: false },
+                    OwnType::Int32 => Kind::Int { bits: 32, unsigned: false },
+                    OwnType::Int64 => Kind::Int { bits: 64, unsigned: false },
+                    OwnType::Bytes => Kind::Bytes { bytes_max: None, fixed: false },
+                },
+                native: dialect.own_type(*kind).into(),
+                nullable: *nullable,
+                has_default: false,
+                generated: Generated::Never,
+                collation: None,
+            })
+            .collect();
+        let table = WriteTable {
+            entity: EntityId(u16::MAX),
+            name: HELD.into(),
+            columns: columns.iter().map(ColumnDescription::column).collect(),
+            key: Vec::new(),
+            mode: WriteMode::Append,
+        };
+        let description = TableDescription {
+            name: HELD.into(),
+            columns,
+            primary_key: Vec::new(),
+            unique_indexes: Vec::new(),
+            foreign_keys: Vec::new(),
+            referenced: false,
+            deferrable: false,
+            sequences: Vec::new(),
+            triggers: Vec::new(),
+        };
+        let plan = Arc::new(TablePlan::new(&table, Arc::new(description)).expect("made of its own columns"));
+        let all = (0..plan.columns.len()).collect();
+        OwnTables { held: Shape::new(&plan, RowOperation::Insert, all) }
+    }
+}
+
+impl SqlWriter {
+    /// Makes sure that an entity has its plan; outside any transaction.
+    pub(crate) async fn plan(&mut self, entity: usize) -> Result<(), Failure> {
+        if self.tables[entity].is_some() {
+            return Ok(());
+        }
+        let sink = &self.options.tables[entity];
+        let name = &sink.table.name;
+        let session = self.session.as_deref_mut().expect("enter() opened a session");
+        let Some(description) = session.describe(name).await.map_err(|error| Failure::Failed(error.error))? else {
+            let detail = format!("there is no table {name:?}; create it or correct the configuration");
+            let error = Error::new(ErrorKind::Schema, Stage::Write, "cannot plan statements", detail);
+            return Err(Failure::Schema(entity, error.with_code("missing")));
+        };
+        let reduce = ReduceTable::new(&sink.table, sink.snapshot);
+        let table = EntityTable::new(&sink.table, reduce, description);
+        self.tables[entity] = Some(table.map_err(|error| Failure::Schema(entity, error))?);
+        Ok(())
+    }
+}

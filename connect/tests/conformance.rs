@@ -1,0 +1,37 @@
+//! One suite that every sink passes on its real server. SQLite always runs; the others run where `services/stack env` says they are.
+
+#[path = "conformance/batches.rs"]
+mod batches;
+#[path = "conformance/claims.rs"]
+mod claims;
+#[path = "conformance/rows.rs"]
+mod rows;
+#[path = "conformance/target.rs"]
+mod target;
+
+/// Runs one scenario on every engine: `conformance!(module::scenario);` makes a module of tests named by engine.
+#[macro_export]
+macro_rules! conformance {
+    ($($scenario:ident),+ $(,)?) => {
+        $(mod $scenario {
+            #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+            async fn on_sqlite() {
+                super::$scenario(&mut $crate::target::Target::sqlite(stringify!($scenario)).await).await;
+            }
+            #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+            async fn on_postgres15() {
+                if let Some(mut target) = $crate::target::Target::postgres("TIDELOCK_TEST_POSTGRES", stringify!($scenario)).await {
+                    super::$scenario(&mut target).await;
+                    target.drop_database().await;
+                }
+            }
+            #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+            async fn on_postgres18() {
+                if let Some(mut target) = $crate::target::Target::postgres("TIDELOCK_TEST_POSTGRES18", stringify!($scenario)).await {
+                    super::$scenario(&mut target).await;
+                    target.drop_database().await;
+                }
+            }
+        })+
+    };
+}

@@ -1,0 +1,168 @@
+//! Rules L: claims, fences, zombies, lost replies.
+
+use topology::ledger::{CasOutcome, ClaimReply};
+use topology::sink::{ApplyError, SinkWriter};
+
+use crate::batches::{Builder, apply, claim, refused, request, task};
+use crate::conformance;
+use crate::target::{SinkTableSet, Target, n, t};
+
+async fn users(target: &mut Target) -> SinkTableSet {
+    target.run(&["CREATE TABLE users (id bigint PRIMARY KEY, name varchar(100))"]).await;
+    vec![target.table(0, "users", &["id", "name"], &["id"]).await]
+}
+
+async fn a_claim_raises_the_epoch_and_reads_what_is_stored(target: &mut Target) {
+    let tables = users(target).await;
+    let mut writer = target.writer(&tables);
+
+    let missing = writer.claim(&[request("t", 0, 1, None)]).await.unwrap();
+    assert!(matches!(missing[0], ClaimReply::Missing { topic_known: false, direction_known: false }), "{missing:?}");
+
+    let first = claim(&mut writer, "t", 0, 1).await;
+    assert_eq!((first.epoch, first.next_offset, &*first.generation), (1, 0, "topic-id/1/7"));
+    let mut claims = [first];
+    let batch = Builder::new(&claims, &tables).upsert(0, &[n(1), t("ann")]).finish();
+    apply(&mut writer, &mut claims, &batch).await;
+
+    let again = claim(&mut writer, "t", 0, 2).await;
+    assert_eq!((again.epoch, again.next_offset, again.tail_hash), (2, 1, 7));
+    assert_eq!(again.marks, batch.spans[0].marks);
+
+    let missing = writer.claim(&[request("t", 1, 1, None), request("u", 0, 1, None)]).await.unwrap();
+    assert!(matches!(missing[0], ClaimReply::Missing { topic_known: true, direction_known: true }), "{missing:?}");
+    assert!(matches!(missing[1], ClaimReply::Missing { topic_known: false, direction_known: true }), "{missing:?}");
+}
+
+async fn a_start_offset_is_stored_once_and_never_overrides_progress(target: &mut Target) {
+    let tables = users(target).await;
+    let mut writer = target.writer(&tables);
+    for (owner, start) in [(1, 40), (2, 7)] {
+        let replies = writer.claim(&[request("t", 3, owner, Some(start))]).await.unwrap();
+        let ClaimReply::Claimed(claim) = &replies[0] else { panic!("{replies:?}") };
+        assert_eq!(claim.next_offset, 40);
+    }
+}
+
+async fn a_group_that_is_alive_keeps_its_direction(target: &mut Target) {
+    let tables = users(target).await;
+    let mut writer = target.writer(&tables);
+    claim(&mut writer, "t", 0, 1).await;
+    let mut other = request("t", 0, 2, Some(0));
+    other.group_id = "somebody-else".into();
+    let replies = writer.claim(&[other]).await.unwrap();
+    assert!(matches!(&replies[0], ClaimReply::OtherGroup { group_id } if group_id == "tidelock-test"), "{replies:?}");
+    assert_eq!(target.value("SELECT epoch FROM tidelock_progress").await, "1", "refused before it raised the epoch");
+}
+
+async fn a_zombie_is_fenced_and_writes_nothing(target: &mut Target) {
+    let tables = users(target).await;
+    let mut zombie = target.writer(&tables);
+    let mut owner = target.writer(&tables);
+    let stale = [claim(&mut zombie, "t", 0, 1).await];
+    let mut fresh = [claim(&mut owner, "t", 0, 2).await];
+
+    let batch = Builder::new(&stale, &tables).upsert(0, &[n(1), t("zombie")]).finish();
+    let error = refused(&mut zombie, &batch).await;
+    assert!(
+        matches!(&error, ApplyError::Cas(outcomes) if outcomes[..] == [(task("t", 0), CasOutcome::Fenced)]),
+        "{error:?}"
+    );
+    assert!(target.rows("SELECT name FROM users").await.is_empty());
+
+    let batch = Builder::new(&fresh, &tables).upsert(0, &[n(1), t("owner")]).finish();
+    apply(&mut owner, &mut fresh, &batch).await;
+    assert_eq!(target.rows("SELECT name FROM users").await, ["owner"]);
+}
+
+async fn the_same_owner_with_a_repeated_epoch_is_told_apart_by_its_nonce(target: &mut Target) {
+    let tables = users(target).await;
+    let mut writer = target.writer(&tables);
+    let mut stale = claim(&mut writer, "t", 0, 1).await;
+    // A fail-over lost the claim of somebody else; the epoch came again under another owner.
+    target.run(&["UPDATE tidelock_progress SET owner = '2'"]).await;
+    stale.epoch = 1;
+    let batch = Builder::new(&[stale], &tables).upsert(0, &[n(1), t("x")]).finish();
+    let error = refused(&mut writer, &batch).await;
+    assert!(matches!(&error, ApplyError::Cas(outcomes) if outcomes[0].1 == CasOutcome::Fenced), "{error:?}");
+}
+
+async fn a_cas_that_misses_is_judged_by_the_row(target: &mut Target) {
+    let tables = users(target).await;
+    let mut writer = target.writer(&tables);
+    let mut claims = [claim(&mut writer, "t", 0, 1).await];
+    let before = claims.clone();
+    let batch = Builder::new(&claims, &tables).upsert(0, &[n(1), t("a")]).upsert(0, &[n(2), t("b")]).finish();
+    apply(&mut writer, &mut claims, &batch).await;
+
+    // The reply of the first COMMIT was lost and the lane, not knowing, sends the batch again.
+    let again = Builder::new(&before, &tables).upsert(0, &[n(1), t("a")]).upsert(0, &[n(2), t("b")]).finish();
+    let error = refused(&mut writer, &again).await;
+    assert!(matches!(&error, ApplyError::Cas(outcomes) if outcomes[0].1 == CasOutcome::AlreadyApplied), "{error:?}");
+
+    // The target was restored from a backup.
+    target.run(&["UPDATE tidelock_progress SET next_offset = 1"]).await;
+    let next = Builder::new(&claims, &tables).upsert(0, &[n(3), t("c")]).finish();
+    let error = refused(&mut writer, &next).await;
+    assert!(matches!(&error, ApplyError::Cas(outcomes) if outcomes[0].1 == CasOutcome::WentBack(1)), "{error:?}");
+
+    target.run(&["DELETE FROM tidelock_progress"]).await;
+    let error = refused(&mut writer, &next).await;
+    assert!(matches!(&error, ApplyError::Cas(outcomes) if outcomes[0].1 == CasOutcome::Missing), "{error:?}");
+    assert_eq!(target.rows("SELECT id FROM users ORDER BY id").await, ["1", "2"]);
+}
+
+async fn one_missed_partition_names_itself_and_takes_the_batch_with_it(target: &mut Target) {
+    let tables = users(target).await;
+    let mut writer = target.writer(&tables);
+    let claims = [claim(&mut writer, "t", 0, 1).await, claim(&mut writer, "t", 1, 1).await];
+    claim(&mut target.writer(&tables), "t", 1, 9).await;
+    let mut builder = Builder::new(&claims, &tables);
+    builder.record(0, 0, topology::record::Operation::Create, &[n(1)], Some(&[n(1), t("a")]));
+    builder.record(1, 0, topology::record::Operation::Create, &[n(2)], Some(&[n(2), t("b")]));
+    let error = refused(&mut writer, &builder.finish()).await;
+    assert!(
+        matches!(&error, ApplyError::Cas(outcomes) if outcomes[..] == [(task("t", 1), CasOutcome::Fenced)]),
+        "{error:?}"
+    );
+    assert!(target.rows("SELECT id FROM users").await.is_empty());
+    assert_eq!(target.value("SELECT MAX(next_offset) FROM tidelock_progress").await, "0");
+}
+
+async fn a_batch_of_filtered_records_moves_progress_only(target: &mut Target) {
+    let tables = users(target).await;
+    let mut writer = target.writer(&tables);
+    let claims = [claim(&mut writer, "t", 0, 1).await];
+    let mut batch = Builder::new(&claims, &tables).finish();
+    batch.spans[0].to = 90;
+    writer.apply(&batch).await.unwrap();
+    assert_eq!(target.value("SELECT next_offset FROM tidelock_progress").await, "90");
+}
+
+async fn an_abandoned_call_costs_the_connection_and_nothing_else(target: &mut Target) {
+    let tables = users(target).await;
+    let mut writer = target.writer(&tables);
+    let mut claims = [claim(&mut writer, "t", 0, 1).await];
+    for id in 0..20 {
+        let batch = Builder::new(&claims, &tables).upsert(0, &[n(id), t("a")]).finish();
+        // Dropped at its first wait: nothing, some or all of it may have happened (rule L4).
+        let abandoned =
+            tokio::time::timeout(std::time::Duration::from_micros(150 * id as u64), writer.apply(&batch)).await;
+        let _ = abandoned;
+        claims = [claim(&mut writer, "t", 0, 100 + id as u128).await];
+        let rows = target.value("SELECT COUNT(*) FROM users").await;
+        assert_eq!(claims[0].next_offset.to_string(), rows, "rows and progress commit together");
+    }
+}
+
+conformance!(
+    a_claim_raises_the_epoch_and_reads_what_is_stored,
+    a_start_offset_is_stored_once_and_never_overrides_progress,
+    a_group_that_is_alive_keeps_its_direction,
+    a_zombie_is_fenced_and_writes_nothing,
+    the_same_owner_with_a_repeated_epoch_is_told_apart_by_its_nonce,
+    a_cas_that_misses_is_judged_by_the_row,
+    one_missed_partition_names_itself_and_takes_the_batch_with_it,
+    a_batch_of_filtered_records_moves_progress_only,
+    an_abandoned_call_costs_the_connection_and_nothing_else,
+);
