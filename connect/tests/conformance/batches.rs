@@ -9,7 +9,7 @@ use topology::record::{EntityId, Operation, Raw, Record, Slot};
 use topology::reduce::{ReduceTable, Reducer};
 use topology::sink::{Applied, ApplyError, SinkWriter};
 
-use connect::sql::writer::{SinkTable, SqlWriter};
+use tidelock_connect::sql::writer::{SinkTable, SqlWriter};
 
 use crate::target::shared;
 

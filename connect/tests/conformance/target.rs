@@ -2,9 +2,9 @@
 
 use std::sync::Arc;
 
-use connect::sql::connection::{Connector, SqlConnection};
-use connect::sql::writer::{HeldLimits, SinkTable, SqlWriter, WriterOptions};
-use connect::sqlite::SqliteConnector;
+use tidelock_connect::sql::connection::{Connector, SqlConnection};
+use tidelock_connect::sql::writer::{HeldLimits, SinkTable, SqlWriter, WriterOptions};
+use tidelock_connect::sqlite::SqliteConnector;
 use topology::batch::{SnapshotMode, WriteMode, WriteTable};
 use topology::data::Value;
 use topology::record::EntityId;
