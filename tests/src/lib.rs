@@ -3,4 +3,5 @@
 pub mod example;
 pub mod scenario;
 pub mod servers;
+pub mod types;
 pub mod worker;

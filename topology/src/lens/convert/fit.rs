@@ -172,7 +172,7 @@ pub(super) fn fit(source: &Kind, target: &Kind, context: &Context<'_>) -> Fit {
             length(*to, characters_max.unwrap_or(u64::MAX))
         }
         (Enum(labels), Text { characters_max, .. }) => {
-            length(*characters_max, labels.iter().map(|label| label.chars().count() as u64).max().unwrap_or(0))
+            length(*characters_max, labels.iter().map(|label| label.chars().count() as u64).max().unwrap_or(u64::MAX))
         }
         (Set(labels), Text { characters_max, .. }) => {
             length(*characters_max, labels.iter().map(|label| label.chars().count() as u64 + 1).sum())
@@ -189,6 +189,8 @@ pub(super) fn fit(source: &Kind, target: &Kind, context: &Context<'_>) -> Fit {
         ) => length(*characters_max, 34),
         (Bytes { .. }, Text { .. }) => checked("only bytes that are UTF-8 text"),
 
+        // Debezium sends hstore as JSON.
+        (Other(name), Json) if &**name == "hstore" => Fit::Exact,
         (Json, Other(name)) if &**name == "hstore" => checked("only objects of texts"),
         (Text { .. } | Other(_), Other(_)) if same_name(source, target) => Fit::Exact,
         (Text { .. } | Other(_) | Json | Enum(_) | Set(_) | Uuid | Decimal { .. } | Int { .. }, Other(_)) => {
@@ -221,7 +223,9 @@ pub(super) fn fit(source: &Kind, target: &Kind, context: &Context<'_>) -> Fit {
         (Time { precision }, Time { precision: to }) => digits(*precision, *to, context, Fit::Exact),
         (TimeTz { precision }, TimeTz { precision: to }) => digits(*precision, *to, context, Fit::Exact),
         (Time { precision }, TimeTz { precision: to }) => digits(*precision, *to, context, Fit::Exact),
-        (TimeTz { precision }, Time { precision: to }) => digits(*precision, *to, context, Fit::Exact),
+        (TimeTz { precision }, Time { precision: to } | Duration { precision: to }) => {
+            digits(*precision, *to, context, Fit::Exact)
+        }
         (Time { precision }, Duration { precision: to }) => digits(*precision, *to, context, Fit::Exact),
         (Duration { precision }, Time { precision: to }) => {
             digits(*precision, *to, context, checked("only 00:00 to 24:00"))
@@ -385,6 +389,9 @@ fn instants(context: &Context<'_>) -> Fit {
 }
 
 fn missing_labels(labels: &[String], to: &[String]) -> Fit {
+    if labels.is_empty() {
+        return checked("only the target's labels"); // the record's schema does not list its own
+    }
     let missing: Vec<&str> = labels.iter().filter(|label| !to.contains(label)).map(String::as_str).collect();
     when(missing.is_empty(), format!("the target lacks the labels {}", missing.join(", ")))
 }

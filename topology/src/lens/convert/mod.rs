@@ -254,7 +254,7 @@ fn to(source: &Kind, target: &Kind, context: &Context<'_>, strip: bool) -> Conve
             Convert::Text { characters_max: characters_max.unwrap_or(u64::MAX), strip }
         }
         Kind::Xml => Convert::Text { characters_max: u64::MAX, strip },
-        Kind::Other(name) if &**name == "hstore" && matches!(source, Kind::Json) => Convert::Hstore,
+        Kind::Other(name) if &**name == "hstore" => Convert::Hstore,
         Kind::Other(_) => Convert::Text { characters_max: u64::MAX, strip },
         Kind::Bytes { bytes_max, fixed } => {
             let bytes_max = bytes_max.unwrap_or(u64::MAX);

@@ -78,7 +78,6 @@ pub(super) fn kinds() -> Vec<Kind> {
         Kind::Enum(labels(&["a", "b"])),
         Kind::Set(labels(&["a", "b"])),
         Kind::Other("inet".into()),
-        Kind::Other("hstore".into()),
     ];
     kinds.extend([TEXT, int(32), NUMERIC, Kind::Json].map(|kind| Kind::Array(Box::new(kind))));
     kinds

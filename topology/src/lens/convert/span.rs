@@ -10,7 +10,7 @@ const LONGEST: i64 = (838 * 3600 + 59 * 60 + 59) * 1_000_000;
 
 pub(super) fn to_duration(cell: Cell, arena: &Arena, digits: Digits) -> Result<Cell, Refused> {
     let microseconds = match arena.view(cell) {
-        View::Duration(microseconds) | View::Time(microseconds) => microseconds,
+        View::Duration(microseconds) | View::Time(microseconds) | View::TimeTz(microseconds) => microseconds,
         View::Interval { months: 0, days: 0, microseconds } => microseconds,
         View::Interval { .. } => return Err(Refused("an interval with days or months is no fixed length of time")),
         View::Text(text) => parse_duration(text).ok_or(Refused("the text is not a length of time"))?,

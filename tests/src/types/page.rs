@@ -1,0 +1,72 @@
+//! `docs/types.md`.
+
+use std::fmt::Write;
+
+use topology::lens::convert::{Context, Fit, plan};
+
+use super::{PAIRS, Pair, kind};
+
+const HEAD: &str = "# Column types
+
+What becomes of every column type on the way from one engine to the other. Generated from the conversions themselves by
+`UPDATE_DOCS=1 cargo test -p tidelock-tests types_page`; do not edit.
+
+The rule is: a value arrives exactly, or its record is refused with a reason and kept (`tidelock_held`). Nothing is rounded,
+truncated or defaulted silently. NULL, empty and missing stay apart. `tidelock check` says the same about your own columns.
+
+* **exact**: every value of the source type arrives.
+* **checked**: every value arrives exactly or its record is refused; the words say which values fit.
+
+Connectors need the settings of `examples/*/connectors`: decimals and unsigned numbers `precise`, bytes as `bytes`, intervals as
+`string`, times `adaptive` (PostgreSQL) and `adaptive_time_microseconds` (MySQL, MariaDB). Other settings of Debezium are understood
+where they lose nothing; where they do (intervals as numbers, bytes as text) the topic stops and says so.
+
+Times without zone stay what they are. Between a type with zone and one without, the wall clock counts as UTC.
+
+Each table names a target type to choose. Other types work where they make sense: a wider number or text always, a narrower one with
+a check, and most values as text. `fraction: cut` in an entity, or in a field, cuts digits of a second that the target has no room for.
+";
+
+const LOSSES: &str = "
+## What Debezium itself loses
+
+No setting here brings these back; `check` warns of columns of such types.
+
+| engine | type | what happens |
+|---|---|---|
+| PostgreSQL | `numeric` | NaN and infinity do not survive as exact numbers: the connector sends NULL, or stops |
+| PostgreSQL | `date`, `timestamp`, `timestamptz` | `infinity` and `-infinity` come as stand-in numbers or texts: the record is refused |
+| PostgreSQL | `timetz` | the zone: the time comes in UTC |
+| PostgreSQL | `bit varying` | leading zeros |
+| PostgreSQL | `money[]`, `name[]`, `interval[]`, `bit varying[]`, `xml[]`, `point[]`, composite types | are not sent |
+| PostgreSQL | arrays of more than one dimension | are sent as if they had one, or stop the connector |
+| MySQL, MariaDB | `0000-00-00` and other zero dates | NULL, or 1970-01-01 from a NOT NULL column |
+| MySQL, MariaDB | `FLOAT` | a snapshot reads six digits |
+| MariaDB | `inet6`, `inet4` | the connector does not know the types |
+
+## Not carried in this version
+
+Geometry (`geometry`, `point`, `polygon`, PostGIS and the like) and vectors. A column of such a type is left out with `exclude`.
+";
+
+/// The whole page.
+pub fn page() -> String {
+    let mut page = HEAD.to_owned();
+    for pair in PAIRS {
+        let (source, target) = (pair.source.name(), pair.target.name());
+        let _ = write!(page, "\n## {source} → {target}\n\n| {source} | {target} | | |\n|---|---|---|---|\n");
+        for case in pair.cases {
+            let fit = fit(pair, case.source, case.target);
+            let _ = writeln!(page, "| `{}` | `{}` | {fit} | {} |", case.source, case.target, case.note);
+        }
+    }
+    page.push_str(LOSSES);
+    page
+}
+
+fn fit(pair: &Pair, source: &str, target: &str) -> Fit {
+    let live = kind(pair.source, source);
+    let context =
+        Context { source: pair.source, target: pair.target, live: Some(&live), native: target, ..Context::default() };
+    plan(&live, &kind(pair.target, target), &context).fit
+}
