@@ -9,6 +9,8 @@ use crate::config::{Log, LogFormat};
 /// Starts logging for the rest of the process. A second call does nothing.
 pub(crate) fn start(log: &Log) {
     let level = std::env::var("TIDELOCK_LOG").unwrap_or_else(|_| log.level.clone());
+    // The client library tells its statistics at INFO. A level of the user's own for it comes later in the list and wins.
+    let level = format!("rdkafka=warn,{level}");
     let filter = EnvFilter::builder().parse(&level).unwrap_or_else(|_| EnvFilter::new("info"));
     let lines = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
     // An error means that a subscriber is there already, which is what we want.

@@ -1,7 +1,5 @@
 //! The program `tidelock`: command line, configuration, wiring, HTTP. No logic of the engine is here.
 
-#![allow(dead_code)] // goes with the wiring of `run`
-
 mod check;
 mod cli;
 mod commands;
@@ -16,6 +14,7 @@ mod logging;
 mod mapping;
 mod metrics;
 mod registry;
+mod run;
 mod shutdown;
 mod sites;
 mod worker;

@@ -1,5 +1,7 @@
 //! From a configured site to a connection: which engine, which loop guard, which connector. The one place that knows all engines.
 
+use std::sync::Arc;
+
 use connect::sql::connection::{Connector, SqlConnection};
 use topology::guard::{GuardSite, SiteTags, Strategy};
 use topology::lens::convert::Engine;
@@ -68,6 +70,11 @@ fn open(config: &Config, site: &Site, url: &str, mark: Mark<'_>) -> Result<Box<d
     match site.kind {
         #[cfg(feature = "mysql")]
         SiteKind::Mysql | SiteKind::Mariadb => Ok(Box::new(mysql(config, site, url, mark)?)),
+        #[cfg(feature = "sqlite")]
+        SiteKind::Sqlite => {
+            let tag = mark.map(|(from, _)| Arc::from(from));
+            Ok(Box::new(connect::sqlite::SqliteConnector::new(url, tag)?))
+        }
         kind => Err(wrong(kind.word(), "is no kind of site that this build can connect to")),
     }
 }

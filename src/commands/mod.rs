@@ -31,8 +31,7 @@ pub(crate) fn run(cli: Cli) -> Result<()> {
             let Loaded { config, warnings } = config::load(&cli.config)?;
             logging::start(&config.log);
             warnings.iter().for_each(|warning| tracing::warn!("{warning}"));
-            let _ = start_from;
-            Err(crate::exit::Failure::Run("`run` is not in this build".into()))
+            block_on(crate::run::run(config, start_from))
         }
         Command::Check => {
             let Loaded { config, .. } = load(&cli.config)?;

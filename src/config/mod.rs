@@ -9,7 +9,8 @@ mod kafka;
 mod link;
 pub(crate) mod problem;
 mod reader;
-pub(crate) mod reference;
+#[cfg(test)]
+mod reference;
 mod secret;
 mod service;
 pub(crate) mod setting;
@@ -27,7 +28,7 @@ pub(crate) use expand::expand;
 pub(crate) use kafka::Kafka;
 pub(crate) use link::Link;
 pub(crate) use problem::{Problem, Problems};
-pub(crate) use secret::{Address, Secret};
+
 pub(crate) use service::{Http, Log, LogFormat};
 pub(crate) use setting::Named;
 pub(crate) use site::{Format, GuardChoice, Site, SiteKind};

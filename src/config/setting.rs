@@ -5,7 +5,8 @@
 
 use serde_yaml_ng::{Mapping, Value};
 
-/// What the reference page shows of a setting.
+/// What the reference page shows of a setting. The page is made by a test.
+#[cfg_attr(not(test), allow(dead_code))]
 #[derive(Clone, Debug)]
 pub(crate) enum Shape {
     /// A single value, in words: `number`, `text`, `json | text`.
@@ -19,6 +20,7 @@ pub(crate) enum Shape {
 }
 
 /// One key of a section.
+#[cfg_attr(not(test), allow(dead_code))]
 #[derive(Clone, Debug)]
 pub(crate) struct KeyDoc {
     /// The key.

@@ -4,11 +4,12 @@
 //! resolved once per lane and partition ([`lane`]), never per record.
 
 mod lane;
+#[cfg(test)]
 mod reference;
 mod status;
 
 pub(crate) use lane::LaneMetrics;
-pub(crate) use status::{DirectionStatus, LaneStatus, PartitionStatus, Status, StatusBoard};
+pub(crate) use status::{Status, StatusBoard};
 
 use prometheus::{GaugeVec, HistogramVec, IntCounterVec, IntGaugeVec, Opts, Registry};
 
@@ -43,6 +44,7 @@ macro_rules! metrics {
         }
 
         /// What the reference page says of each metric.
+        #[cfg(test)]
         const CATALOGUE: &[Described] = &[
             $( Described { name: $name, kind: metrics!(@word $kind), labels: &[$($label),*], doc: &[$($doc),*] }, )*
         ];
@@ -70,6 +72,7 @@ macro_rules! metrics {
     };
 }
 
+#[cfg(test)]
 struct Described {
     name: &'static str,
     kind: &'static str,

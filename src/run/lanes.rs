@@ -17,7 +17,7 @@ use topology::sink::SinkWriter;
 use topology::{Error, ErrorKind, Result, Stage};
 
 use super::plan::Plan;
-use crate::config::{Config, Format, Kafka, SiteKind, Start};
+use crate::config::{Config, Format, Kafka, Start};
 use crate::sites;
 
 /// Progress without rows is committed this often (rule L8).
@@ -201,8 +201,6 @@ fn sink(config: &Config, plan: &Plan) -> Box<dyn SinkWriter> {
         plan.entities.iter().map(|entity| SinkTable { table: entity.table(), snapshot: entity.snapshot }).collect();
     let direction = &plan.direction;
     match config.sites.get(&direction.target).map(|site| site.kind) {
-        Some(SiteKind::Memory) => Box::new(connect::memory::MemorySink::new(tables)),
-        Some(SiteKind::Blackhole) => Box::new(connect::blackhole::BlackholeSink::new()),
         _ => {
             // Only what comes back needs a mark; history tables are read by nobody.
             let tagged = direction.two_way && direction.mode == WriteMode::Mirror;

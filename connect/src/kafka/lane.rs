@@ -160,7 +160,7 @@ fn run_once(setup: &LaneSetup, stop: &AtomicBool) -> Result<Ended> {
     let task = setup.runtime.spawn(writer.run());
     let ended = poll.run(stop);
     // Dropping the loop closed the channel: the writer ends after what it is doing; its outcome is decided by the next claim (L4).
-    let finished = setup.runtime.block_on(tokio::time::timeout(Duration::from_secs(5), task));
+    let finished = setup.runtime.block_on(async { tokio::time::timeout(Duration::from_secs(5), task).await });
     if let Ok(Err(error)) = finished
         && error.is_panic()
     {

@@ -97,7 +97,10 @@ impl<'a> PollLoop<'a> {
             .map_err(|error| kafka_error("cannot create consumer", error))?;
         let names: Vec<&str> = topics.iter().map(String::as_str).collect();
         consumer.subscribe(&names).map_err(|error| kafka_error("cannot subscribe", error))?;
-        let facts = Facts::start(config.clone()).map_err(|error| {
+        let mut facts_config = config.clone();
+        // Nobody polls that client, so its statistics would only pile up.
+        facts_config.set("statistics.interval.ms", "0");
+        let facts = Facts::start(facts_config).map_err(|error| {
             Error::new(ErrorKind::Environment, Stage::Consume, "cannot start thread", "for questions to the brokers")
                 .with_source(error)
         })?;
@@ -354,7 +357,8 @@ impl<'a> PollLoop<'a> {
     fn wait_for_writer(&mut self) -> Result<()> {
         let since = *self.full_since.get_or_insert_with(Instant::now);
         if since.elapsed() < PAUSE_AFTER {
-            if let Ok(Some(reply)) = self.runtime.block_on(tokio::time::timeout(POLL_WAIT, self.replies.recv()))
+            if let Ok(Some(reply)) =
+                self.runtime.block_on(async { tokio::time::timeout(POLL_WAIT, self.replies.recv()).await })
                 && let Some(ended) = self.lane.reply(reply)
             {
                 return Err(ended.unwrap_or_else(writer_gone));
@@ -445,7 +449,9 @@ impl<'a> PollLoop<'a> {
         loop {
             let mut fetching = self.runtime.spawn((self.fetch_schema)(id));
             let result = loop {
-                if let Ok(joined) = self.runtime.block_on(tokio::time::timeout(POLL_WAIT, &mut fetching)) {
+                if let Ok(joined) =
+                    self.runtime.block_on(async { tokio::time::timeout(POLL_WAIT, &mut fetching).await })
+                {
                     break joined;
                 }
                 self.keep_membership();
