@@ -119,6 +119,9 @@ impl<'a> Reader<'a> {
         if count > self.remaining() && !items_may_be_empty {
             return Err(Fault::Items);
         }
+        if items_may_be_empty && count > EMPTY_ITEMS_MAX {
+            return Err(Fault::Items);
+        }
         *budget = budget.checked_sub(count).ok_or(Fault::Items)?;
         Ok(count)
     }
@@ -126,6 +129,9 @@ impl<'a> Reader<'a> {
 
 /// Most items of one array or map: more is refused, because each costs a cell of 16 bytes.
 pub(crate) const ITEMS_MAX: usize = 4 << 20;
+
+/// Most items in one block when they take no byte: nothing else bounds them.
+const EMPTY_ITEMS_MAX: usize = 1 << 16;
 
 fn unzigzag(value: u64) -> i64 {
     (value >> 1) as i64 ^ -((value & 1) as i64)
