@@ -88,14 +88,12 @@ pub enum ChangeKind {
     /// Deleted and inserted again at the source: columns that only the target has return to their defaults (rule B3).
     Replace,
     /// The create half of a key change, or both halves ([`ChangeBatch::halves`]): `key` is the new key, `old_key` the old one (rule B5).
-    /// New key exists: update it and delete the old row. Else old exists: rename and update it. Else: insert. `row` may have
-    /// unavailable cells: then it never inserts but parks, waiting for the row. If another lane applied the delete half before, only
-    /// the row is written. [`crate::moves::plan_move`] decides; its module says what a sink locks, reads and leaves behind.
+    /// Both halves: new key exists: update it and delete the old row. Else old exists: rename and update it. Else: insert. A create half
+    /// alone meets its delete half first. `row` may have unavailable cells: then it never inserts but parks, waiting for the row.
+    /// [`crate::moves::plan_move`] decides; its module says what a sink locks, reads and leaves behind.
     Move,
-    /// Only the delete half of a key change: `key` is the old key, `old_key` holds the *new* one. New key exists: delete the old row.
-    /// Else: rename. If another lane applied the create half before, only the old key is deleted. [`crate::moves::plan_move`] decides.
-    ///
-    /// The two halves know each other by `Record::source`: equal `identity` and `position`.
+    /// Only the delete half of a key change: `key` is the old key, `old_key` holds the *new* one. It meets its create half before the row
+    /// is moved; [`crate::moves::plan_move`] decides. The two halves have `Record::source`'s identity and position in common.
     MoveKey,
     /// Append one history row; `key` and `row` as mapped, operation and offsets from the record.
     Append,

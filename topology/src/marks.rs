@@ -59,7 +59,11 @@ impl Marks {
         }
         let mark = self.marks.last_mut().expect("found above");
         if position > mark.position {
+            let latest = mark.committed_at_us.max(source.committed_at_us);
             mark.advance(source, position, fingerprint);
+            // A long transaction carries the time of its start, behind younger ones: the mark keeps the latest time, else a resend of
+            // a younger one would look like a new log.
+            mark.committed_at_us = latest;
             return Seen::New;
         }
         if position == mark.position {
@@ -200,6 +204,15 @@ mod tests {
         assert_eq!(marks.check(&source(4, 11), 2), Seen::LogReset);
         assert_eq!(marks.check(&source(5, 11), 3), Seen::New);
         assert_eq!(marks.check(&source(4, 11), 2), Seen::Resent);
+    }
+
+    #[test]
+    fn a_resend_is_dropped_also_when_commit_times_do_not_grow_with_positions() {
+        let mut marks = Marks::default();
+        marks.check(&source(1, 50), 1);
+        marks.check(&source(2, 20), 2);
+        assert_eq!(marks.check(&source(1, 50), 1), Seen::Resent);
+        assert_eq!(marks.check(&source(2, 20), 2), Seen::Resent);
     }
 
     #[test]

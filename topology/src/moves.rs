@@ -1,184 +1,84 @@
 //! Key changes whose two halves lie on different partitions (rule B5), decided here once for every sink.
 //!
 //! An update of a key arrives as two records: `d` of the old key (header `__debezium.newkey`) on the old key's partition and `c` of the new
-//! key (header `__debezium.oldkey`) on the new key's partition. Another lane may be ahead with either. Whichever half is applied *first*
-//! moves the row and so reaches into the key of the other partition, which that partition's own changes do not know of. Therefore:
+//! key (header `__debezium.oldkey`) on the new key's partition. Another lane may be ahead with either, by any number of other changes of
+//! both keys. Whoever moved the row alone would reach into a key whose own changes are not there yet: a late update would insert the
+//! vacated key again, a late delete half would bring a deleted row back, a late delete would take the moved row. So they **meet**:
 //!
-//! * The first half leaves a **mark** on the other half's key, in the same transaction. Both halves carry the same source identity and
-//!   position, and so find each other.
-//! * The second half finds the mark, takes it away and never moves anything: the create half writes its row, the delete half deletes its key.
-//! * A mark that says that the row itself was taken away or put there (a **floor**) makes the older changes of that key stale: they are
-//!   dropped, for the move already overtook them. Without it a late update re-inserts the vacated key, a late delete deletes the moved row.
+//! * The half that comes first is parked (`tidelock_held`), and with it every later change of *its own* key. It leaves word in
+//!   `tidelock_moved`.
+//! * The half that comes second finds the word. At this moment all earlier changes of both keys are applied and no later one is: it moves
+//!   the row, leaves word that it is done, and wakes the first.
+//! * The first, tried again, finds that, does the plain rest (the create half writes its row, the delete half deletes its key,
+//!   which is gone) and takes the word away.
+//! * After [`WAIT_ATTEMPTS_MAX`] attempts a half gives up: its partner was filtered, is a dead letter, or lies before the start of its
+//!   partition. It does its plain part and leaves word that the other need not wait either.
 //!
-//! Marks are rows of `tidelock_moved(pipeline, direction, entity, key_id, mark PRIMARY KEY, committed_at_us, floor, created_at_ms)`.
-//! A key may have several. What a sink does:
+//! Halves that meet in one batch are one `Move` (BAT-4) and need none of this. Ordinary changes are not concerned at all.
 //!
-//! 1. A batch with a `Move` or `MoveKey` ([`ChangeBatch::has_moves`]) first locks all ledger rows of its pipeline and direction, in key
-//!    order, *then* does its CAS. So it runs alone in its direction, and no other batch can slip between its look at a key and its write.
-//!    Everybody locks ledger rows in key order, so nobody deadlocks. (SQLite: nothing to do, writers are alone anyway.)
-//! 2. After the CAS it reads the marks of its direction (normally none: one statement per batch, no lock; READ COMMITTED is enough because
-//!    whoever writes a mark holds our ledger row).
-//! 3. An ordinary change whose key has marks is applied unless [`standing_of_change`] says `Stale`; a stale one counts as applied.
-//! 4. A `Move` or `MoveKey` goes by [`plan_move`], one after the other, in the order of the stage; marks it leaves or takes count at once.
-//! 5. Rows that were held and are tried again go the same way. A change that is parked has done nothing and leaves no mark.
-//! 6. Marks older than [`MARK_KEPT`] may be deleted at a claim: their other half never came.
+//! Word is a row of `tidelock_moved(pipeline, direction, entity, pair PRIMARY KEY, state, created_at_ms)`. What a sink does with a `Move` or
+//! `MoveKey`, one after the other, in the order of the stage, among the first things it does with the table:
 //!
-//! What this does not do: it does not save the children of a row whose key change meets a target row under the new key; such a row can
-//! only be deleted (rule B5).
+//! 1. Lock and read the row of its [`pair_id`] (`SELECT … FOR UPDATE`; often there is none), then lock and read both keys' rows.
+//! 2. Ask [`plan_move`] and do what it says, in the order of its fields.
+//! 3. `park`: the change is parked like a row with a dependency error, `waits_for` = [`waits_for`] of the pair, and
+//!    **holds only its own key** (`Change::key`): the other half must not queue behind it. `word` is written with the held row, only if
+//!    there is none yet (two halves may park at the same moment; whichever word stays, one of them goes on at its next attempt).
+//! 4. `wake`: held rows with this `waits_for` get `retry_at = now`, as children do when their parent arrives (rule H2).
+//! 5. A row error in between is handled as for every other change; a parked change has done nothing else.
+//! 6. Words older than [`WORD_KEPT`] may be deleted at a claim.
 
 use std::time::Duration;
 
 use crate::batch::{Change, ChangeBatch, ChangeKind};
-use crate::data::{Arena, CellRange};
-use crate::record::{Position, Source};
+use crate::data::CellRange;
 
-/// A mark whose other half did not come for so long belongs to a record that was filtered or lies before the start of its partition.
-pub const MARK_KEPT: Duration = Duration::from_secs(30 * 24 * 3600);
+/// Attempts of a parked half before it gives up: with the usual backoff about five minutes.
+pub const WAIT_ATTEMPTS_MAX: i32 = 14;
 
-/// One half of a key change was applied, and this key waits for the other one.
+/// A word whose other half did not come for so long belongs to a record that was filtered or lies before the start of its partition.
+pub const WORD_KEPT: Duration = Duration::from_secs(30 * 24 * 3600);
+
+/// Word that one half of a key change leaves for the other.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct MoveMark {
-    /// Whose log the position belongs to (rule D2).
-    pub identity: u64,
-    /// Place of the key change in that log.
-    pub position: Position,
-    /// Its commit time at the source.
-    pub committed_at_us: i64,
-    /// The row of this key was taken away or put there: older changes of the key are stale.
-    pub floor: bool,
+pub enum Word {
+    /// The delete half came first and is parked.
+    DeleteWaits,
+    /// The create half came first and is parked.
+    CreateWaits,
+    /// One half did what there was to do; the one that reads this does its plain rest.
+    Done,
 }
 
-impl MoveMark {
-    /// The mark that a half leaves; `None` when the source gave no position: then halves can't find each other and nothing is ever moved.
-    pub fn of(source: &Source, floor: bool) -> Option<MoveMark> {
-        let position = source.position.filter(|_| !source.snapshot)?;
-        Some(MoveMark { identity: source.identity, position, committed_at_us: source.committed_at_us, floor })
+impl Word {
+    /// For the column `state`.
+    pub fn name(self) -> &'static str {
+        match self {
+            Word::DeleteWaits => "delete_waits",
+            Word::CreateWaits => "create_waits",
+            Word::Done => "done",
+        }
     }
 
-    /// Identity and position as 64 hexadecimal digits, for the column `mark`.
-    pub fn text(&self) -> String {
-        let Position(a, b, c) = self.position;
-        format!("{:016x}{a:016x}{b:016x}{c:016x}", self.identity)
-    }
-
-    /// From the columns of a row; `None` when the text is not ours.
-    pub fn parse(text: &str, committed_at_us: i64, floor: bool) -> Option<MoveMark> {
-        let word = |at: usize| u64::from_str_radix(text.get(at * 16..at * 16 + 16)?, 16).ok();
-        let position = Position(word(1)?, word(2)?, word(3)?);
-        (text.len() == 64).then_some(())?;
-        Some(MoveMark { identity: word(0)?, position, committed_at_us, floor })
-    }
-
-    fn is_of(&self, source: &Source) -> bool {
-        !source.snapshot && source.identity == self.identity && source.position == Some(self.position)
-    }
-
-    /// True when the change is surely later than the mark. In doubt an older change counts as later: applied it heals when the other
-    /// half comes, dropped by mistake it would be lost.
-    fn is_before(&self, source: &Source) -> bool {
-        let by_position = !source.snapshot && source.identity == self.identity && source.position > Some(self.position);
-        by_position || source.committed_at_us > self.committed_at_us || source.committed_at_us == 0
-    }
-}
-
-/// Names a key in `tidelock_moved.key_id`: 128 bits of hash as 32 hexadecimal digits. Layout of `key`: [`crate::batch::WriteTable::key_layout`].
-pub fn key_id(arena: &Arena, key: CellRange) -> String {
-    format!("{:016x}{:016x}", arena.hash_row(1, key), arena.hash_row(2, key))
-}
-
-/// How a change stands to the marks of its key.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Standing {
-    /// No mark concerns it.
-    Fresh,
-    /// A later key change moved the row away from this key, or onto it: the change is overtaken.
-    Stale,
-    /// It is the half that a mark waits for.
-    Second,
-}
-
-/// How the record with this source block stands to the marks of a key.
-pub fn standing(marks: &[MoveMark], source: &Source) -> Standing {
-    if marks.iter().any(|mark| mark.is_of(source)) {
-        Standing::Second
-    } else if marks.iter().any(|mark| mark.floor && !mark.is_before(source)) {
-        Standing::Stale
-    } else {
-        Standing::Fresh
-    }
-}
-
-/// Of a reduced change that is no move: its last record decides. Never `Second`.
-pub fn standing_of_change(marks: &[MoveMark], batch: &ChangeBatch, change: &Change) -> Standing {
-    match standing(marks, &batch.records[change.last_record as usize].source) {
-        Standing::Stale => Standing::Stale,
-        _ => Standing::Fresh,
+    /// From the column; `None` when it is not ours.
+    pub fn parse(name: &str) -> Option<Word> {
+        [Word::DeleteWaits, Word::CreateWaits, Word::Done].into_iter().find(|word| word.name() == name)
     }
 }
 
 /// Which halves of a key change a `Move` or `MoveKey` holds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Halves {
-    /// `d` of the old key.
+    /// `d` of the old key: [`ChangeKind::MoveKey`].
     Delete,
-    /// `c` of the new key.
+    /// `c` of the new key: [`ChangeKind::Move`] alone.
     Create,
-    /// Both, met in one batch.
+    /// Both met in one batch: [`ChangeKind::Move`] whose first record is the delete half.
     Both,
 }
 
-/// What the target has before the move, read under the lock of step 1.
-#[derive(Clone, Copy, Debug)]
-pub struct Present {
-    /// A row under the old key.
-    pub old: bool,
-    /// A row under the new key.
-    pub new: bool,
-}
-
-/// Which key of a move.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Side {
-    /// The old one.
-    Old,
-    /// The new one.
-    New,
-}
-
-/// What to do about a `Move` or `MoveKey`, in the order of the fields.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct MovePlan {
-    /// The row lacks cells and there is no row to take them from: park the change, waiting for the row (rule B3), and do nothing else.
-    pub park: bool,
-    /// Take away the mark of this key change from the new key, and its older marks: see [`MovePlan::takes`].
-    pub take_new: bool,
-    /// Likewise from the old key.
-    pub take_old: bool,
-    /// Delete the row of the old key; absent is fine.
-    pub delete_old: bool,
-    /// Give the row of the old key the new key. Both rows were looked at: this cannot fail to match.
-    pub rename: bool,
-    /// Write `row` under the new key: upsert, or update if it has an unavailable cell (then a row is there by now).
-    pub write_new: bool,
-    /// Leave a mark on this side's key; insert or, if it is there, set its floor.
-    pub leave: Option<(Side, MoveMark)>,
-}
-
-impl MovePlan {
-    /// True when `mark` goes with [`MovePlan::take_new`] or [`MovePlan::take_old`]: it is this key change's, or an older one of its log.
-    pub fn takes(mark: &MoveMark, source: &Source) -> bool {
-        mark.is_of(source) || (mark.identity == source.identity && Some(mark.position) < source.position)
-    }
-}
-
 impl ChangeBatch {
-    /// True when a change is a `Move` or `MoveKey`: then the batch locks the whole direction first (step 1).
-    pub fn has_moves(&self) -> bool {
-        let mut changes = self.stages.iter().flat_map(|stage| &stage.tables).flat_map(|table| &table.changes);
-        changes.any(|change| matches!(change.kind, ChangeKind::Move | ChangeKind::MoveKey))
-    }
-
-    /// Which halves a `Move` or `MoveKey` holds. Its first record is always a half.
+    /// Which halves a `Move` or `MoveKey` holds.
     pub fn halves(&self, change: &Change) -> Halves {
         match (change.kind, self.records[change.first_record as usize].new_key) {
             (ChangeKind::MoveKey, _) => Halves::Delete,
@@ -194,72 +94,102 @@ impl ChangeBatch {
     }
 }
 
-/// Decides a `Move` or `MoveKey`. `old_marks` and `new_marks` are all marks of its two keys.
-pub fn plan_move(
-    batch: &ChangeBatch,
-    change: &Change,
-    old_marks: &[MoveMark],
-    new_marks: &[MoveMark],
-    present: Present,
-) -> MovePlan {
-    let half = &batch.records[change.first_record as usize].source;
-    let last = &batch.records[change.last_record as usize].source;
-    let old = standing(old_marks, half);
-    // Later changes of the new key may have joined a create half; the youngest decides whether all is overtaken.
-    let new = match standing(new_marks, half) {
-        Standing::Stale => standing_later(new_marks, last),
-        other => other,
-    };
-    let Present { old: old_there, new: new_there } = present;
-    let plan = match batch.halves(change) {
-        Halves::Delete => match (old, new) {
-            (Standing::Stale, _) => MovePlan::default(),
-            (Standing::Second, _) => MovePlan { take_old: true, delete_old: true, ..MovePlan::default() },
-            (Standing::Fresh, Standing::Stale) => MovePlan { delete_old: true, ..MovePlan::default() },
-            (Standing::Fresh, _) => {
-                let mark = MoveMark::of(half, false);
-                let rename = mark.is_some() && old_there && !new_there;
-                let leave = mark.map(|mark| (Side::New, MoveMark { floor: rename, ..mark }));
-                MovePlan { delete_old: !rename, rename, leave, ..MovePlan::default() }
-            }
-        },
-        Halves::Create => match (old, new) {
-            (_, Standing::Stale) => MovePlan::default(),
-            (_, Standing::Second) => MovePlan { take_new: true, write_new: true, ..MovePlan::default() },
-            (Standing::Stale, Standing::Fresh) => MovePlan { write_new: true, ..MovePlan::default() },
-            (_, Standing::Fresh) => {
-                let mark = MoveMark::of(half, true);
-                let rename = mark.is_some() && old_there && !new_there;
-                MovePlan {
-                    delete_old: mark.is_some() && !rename,
-                    rename,
-                    write_new: true,
-                    leave: mark.map(|mark| (Side::Old, mark)),
-                    ..MovePlan::default()
-                }
-            }
-        },
-        Halves::Both => {
-            let rename = old == Standing::Fresh && new == Standing::Fresh && old_there && !new_there;
-            MovePlan {
-                take_old: true,
-                take_new: true,
-                delete_old: old != Standing::Stale && !rename,
-                rename,
-                write_new: new != Standing::Stale,
-                ..MovePlan::default()
-            }
+/// Names a key change for both its halves, as 32 hexadecimal digits: they have source identity, position and both keys in common. `None`
+/// when the source gave no position: then halves can't know each other and each does its plain part.
+pub fn pair_id(batch: &ChangeBatch, change: &Change) -> Option<String> {
+    let source = &batch.records[change.first_record as usize].source;
+    let position = source.position.filter(|_| !source.snapshot)?;
+    let (old, new) = batch.moved_keys(change);
+    let hash = |seed: u64| {
+        let mut hash = batch.arena.hash_row(batch.arena.hash_row(seed, old), new);
+        for word in [source.identity, position.0, position.1, position.2] {
+            hash = xxhash_rust::xxh3::xxh3_64_with_seed(&word.to_be_bytes(), hash);
         }
+        hash
+    };
+    Some(format!("{:016x}{:016x}", hash(1), hash(2)))
+}
+
+/// `tidelock_held.waits_for` of a parked half.
+pub fn waits_for(pair_id: &str) -> String {
+    format!("move:{pair_id}")
+}
+
+/// What the target has before the move, read under locks.
+#[derive(Clone, Copy, Debug)]
+pub struct Present {
+    /// A row under the old key.
+    pub old: bool,
+    /// A row under the new key.
+    pub new: bool,
+    /// The word of this pair.
+    pub word: Option<Word>,
+    /// How often this half failed before: `attempts` of the held row that is tried again, otherwise 0.
+    pub attempts: i32,
+}
+
+/// What becomes of the pair's word.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum WordChange {
+    /// It stays as it is, also if there is none.
+    #[default]
+    Keep,
+    /// It is written; with `park` only if there is none.
+    Leave(Word),
+    /// It is deleted.
+    Take,
+}
+
+/// What to do about a `Move` or `MoveKey`, in the order of the fields.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct MovePlan {
+    /// Park it and do nothing else but `word`.
+    pub park: bool,
+    /// Delete the row of the old key; absent is fine.
+    pub delete_old: bool,
+    /// Give the row of the old key the new key. Both rows were looked at: this matches exactly one.
+    pub rename: bool,
+    /// Write `row` under the new key: upsert, or update if it has an unavailable cell (then a row is there by now).
+    pub write_new: bool,
+    /// The pair's word.
+    pub word: WordChange,
+    /// Make the parked other half due.
+    pub wake: bool,
+}
+
+/// Decides a `Move` or `MoveKey`.
+pub fn plan_move(batch: &ChangeBatch, change: &Change, present: Present) -> MovePlan {
+    let halves = batch.halves(change);
+    let Present { old, new, word, attempts } = present;
+    let moves = old && !new;
+    let (waits, awaited) = match halves {
+        Halves::Delete => (Word::DeleteWaits, Word::CreateWaits),
+        Halves::Create | Halves::Both => (Word::CreateWaits, Word::DeleteWaits),
+    };
+    let plain =
+        MovePlan { delete_old: halves == Halves::Delete, write_new: halves == Halves::Create, ..MovePlan::default() };
+    let whole = MovePlan {
+        delete_old: old && !moves,
+        rename: moves,
+        write_new: halves != Halves::Delete,
+        ..MovePlan::default()
+    };
+    let plan = match word {
+        _ if halves == Halves::Both => whole,
+        _ if pair_id(batch, change).is_none() => plain,
+        Some(word) if word == awaited => MovePlan { word: WordChange::Leave(Word::Done), wake: true, ..whole },
+        Some(Word::Done) => MovePlan { word: WordChange::Take, ..plain },
+        _ if attempts < WAIT_ATTEMPTS_MAX => {
+            return MovePlan { park: true, word: WordChange::Leave(waits), ..MovePlan::default() };
+        }
+        _ => MovePlan { word: WordChange::Leave(Word::Done), ..plain },
     };
     let is_partial = batch.arena.row(change.row).iter().any(|cell| cell.is_unavailable());
-    if plan.write_new && is_partial && !new_there && !plan.rename {
+    if plan.write_new && is_partial && !new && !plan.rename {
+        // No row to take the cells from (rule B3).
         return MovePlan { park: true, ..MovePlan::default() };
     }
     plan
-}
-
-fn standing_later(marks: &[MoveMark], last: &Source) -> Standing {
-    if standing(marks, last) == Standing::Stale { Standing::Stale } else { Standing::Fresh }
 }
 
 #[cfg(test)]

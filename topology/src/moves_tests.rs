@@ -1,131 +1,121 @@
 use super::*;
 use crate::data::{Cell, Value};
-use crate::record::{Operation, Record};
+use crate::record::{Operation, Position, Record, Source};
 
 const OLD: i64 = 1;
 const NEW: i64 = 2;
-
-fn source(position: u64) -> Source {
-    Source { identity: 7, position: Some(Position(1, position, 0)), committed_at_us: 10, ..Source::default() }
-}
-
-fn mark(position: u64, floor: bool) -> MoveMark {
-    MoveMark::of(&source(position), floor).unwrap()
-}
+const LEAVE_DONE: WordChange = WordChange::Leave(Word::Done);
 
 /// A key change at position 50, as one change with these halves.
 fn change(halves: Halves) -> (ChangeBatch, Change) {
     let mut batch = ChangeBatch::default();
     let [old, new] = [OLD, NEW].map(|key| batch.arena.push_values(&[Value::I64(key)]));
     let row = batch.arena.push_values(&[Value::I64(NEW), "a".into()]);
-    let delete =
-        Record { operation: Operation::Delete, key: old, new_key: Some(new), source: source(50), ..Record::default() };
-    let create = Record { key: new, old_key: Some(old), after: Some(row), source: source(50), ..Record::default() };
+    let source = Source { identity: 7, position: Some(Position(1, 50, 0)), ..Source::default() };
+    let delete = Record { operation: Operation::Delete, key: old, new_key: Some(new), source, ..Record::default() };
+    let create = Record { key: new, old_key: Some(old), after: Some(row), source, ..Record::default() };
     batch.records = match halves {
         Halves::Delete => vec![delete],
         Halves::Create => vec![create],
         Halves::Both => vec![delete, create],
     };
     let last_record = batch.records.len() as u32 - 1;
-    let change = match halves {
-        Halves::Delete => Change {
-            kind: ChangeKind::MoveKey,
-            key: old,
-            old_key: Some(new),
-            row: CellRange::default(),
-            first_record: 0,
-            last_record,
-        },
-        _ => Change { kind: ChangeKind::Move, key: new, old_key: Some(old), row, first_record: 0, last_record },
+    let (kind, key, other, row) = match halves {
+        Halves::Delete => (ChangeKind::MoveKey, old, new, CellRange::default()),
+        _ => (ChangeKind::Move, new, old, row),
     };
-    (batch, change)
+    (batch, Change { kind, key, old_key: Some(other), row, first_record: 0, last_record })
 }
 
-fn plan(halves: Halves, old_marks: &[MoveMark], new_marks: &[MoveMark], old: bool, new: bool) -> MovePlan {
+fn plan(halves: Halves, word: Option<Word>, old: bool, new: bool, attempts: i32) -> MovePlan {
     let (batch, change) = change(halves);
     assert_eq!(batch.halves(&change), halves);
     let (first, second) = batch.moved_keys(&change);
     assert_eq!([batch.arena.values(first), batch.arena.values(second)], [[Value::I64(OLD)], [Value::I64(NEW)]]);
-    plan_move(&batch, &change, old_marks, new_marks, Present { old, new })
+    plan_move(&batch, &change, Present { old, new, word, attempts })
 }
 
 #[test]
-fn the_first_half_renames_and_leaves_a_floor_on_the_other_key() {
-    let expected = MovePlan { rename: true, leave: Some((Side::New, mark(50, true))), ..MovePlan::default() };
-    assert_eq!(plan(Halves::Delete, &[], &[], true, false), expected);
-    let expected =
-        MovePlan { rename: true, write_new: true, leave: Some((Side::Old, mark(50, true))), ..MovePlan::default() };
-    assert_eq!(plan(Halves::Create, &[], &[], true, false), expected);
+fn the_first_half_parks_and_leaves_word() {
+    for (halves, word) in [(Halves::Delete, Word::DeleteWaits), (Halves::Create, Word::CreateWaits)] {
+        let expected = MovePlan { park: true, word: WordChange::Leave(word), ..MovePlan::default() };
+        assert_eq!(plan(halves, None, true, false, 0), expected);
+        assert_eq!(plan(halves, Some(word), true, false, 3), expected);
+    }
 }
 
 #[test]
-fn a_first_delete_half_that_moves_nothing_leaves_a_mark_without_floor() {
-    // The old row under the new key still has changes to come on its own partition, its delete among them.
-    let expected = MovePlan { delete_old: true, leave: Some((Side::New, mark(50, false))), ..MovePlan::default() };
-    assert_eq!(plan(Halves::Delete, &[], &[], true, true), expected);
-    assert_eq!(plan(Halves::Delete, &[], &[], false, false), expected);
+fn the_second_half_moves_the_row_and_wakes_the_first() {
+    let expected = MovePlan { rename: true, word: LEAVE_DONE, wake: true, ..MovePlan::default() };
+    assert_eq!(plan(Halves::Delete, Some(Word::CreateWaits), true, false, 0), expected);
+    let expected = MovePlan { write_new: true, ..expected };
+    assert_eq!(plan(Halves::Create, Some(Word::DeleteWaits), true, false, 0), expected);
+    // Nothing to move, or a row of somebody else under the new key.
+    let expected = MovePlan { rename: false, ..expected };
+    assert_eq!(plan(Halves::Create, Some(Word::DeleteWaits), false, false, 0), expected);
+    let expected = MovePlan { delete_old: true, ..expected };
+    assert_eq!(plan(Halves::Create, Some(Word::DeleteWaits), true, true, 0), expected);
 }
 
 #[test]
-fn the_second_half_takes_its_mark_and_moves_nothing() {
-    let marks = [mark(50, true)];
-    let expected = MovePlan { take_old: true, delete_old: true, ..MovePlan::default() };
-    assert_eq!(plan(Halves::Delete, &marks, &[], true, false), expected);
-    let expected = MovePlan { take_new: true, write_new: true, ..MovePlan::default() };
-    assert_eq!(plan(Halves::Create, &[], &marks, true, false), expected);
+fn the_half_that_finds_everything_done_does_its_plain_rest() {
+    let expected = MovePlan { delete_old: true, word: WordChange::Take, ..MovePlan::default() };
+    assert_eq!(plan(Halves::Delete, Some(Word::Done), true, false, 1), expected);
+    let expected = MovePlan { write_new: true, word: WordChange::Take, ..MovePlan::default() };
+    assert_eq!(plan(Halves::Create, Some(Word::Done), true, true, 1), expected);
 }
 
 #[test]
-fn a_half_keeps_its_hands_off_a_key_that_a_later_move_reached() {
-    let later = [mark(60, true)];
-    assert_eq!(plan(Halves::Delete, &[], &later, true, false), MovePlan { delete_old: true, ..MovePlan::default() });
-    assert_eq!(plan(Halves::Create, &later, &[], true, false), MovePlan { write_new: true, ..MovePlan::default() });
-    assert_eq!(plan(Halves::Delete, &later, &[], true, false), MovePlan::default());
-    assert_eq!(plan(Halves::Create, &[], &later, true, false), MovePlan::default());
+fn a_half_whose_partner_never_comes_gives_up_and_says_so() {
+    let expected = MovePlan { delete_old: true, word: LEAVE_DONE, ..MovePlan::default() };
+    assert_eq!(plan(Halves::Delete, Some(Word::DeleteWaits), true, false, WAIT_ATTEMPTS_MAX), expected);
+    let expected = MovePlan { write_new: true, word: LEAVE_DONE, ..MovePlan::default() };
+    assert_eq!(plan(Halves::Create, Some(Word::CreateWaits), true, false, WAIT_ATTEMPTS_MAX), expected);
 }
 
 #[test]
-fn both_halves_in_one_batch_rename_and_leave_nothing() {
-    let expected = MovePlan { take_old: true, take_new: true, rename: true, write_new: true, ..MovePlan::default() };
-    assert_eq!(plan(Halves::Both, &[], &[], true, false), expected);
+fn both_halves_in_one_batch_move_at_once() {
+    let expected = MovePlan { rename: true, write_new: true, ..MovePlan::default() };
+    assert_eq!(plan(Halves::Both, None, true, false, 0), expected);
     let expected = MovePlan { rename: false, delete_old: true, ..expected };
-    assert_eq!(plan(Halves::Both, &[], &[], true, true), expected);
+    assert_eq!(plan(Halves::Both, None, true, true, 0), expected);
 }
 
 #[test]
-fn a_partial_create_half_renames_or_parks_but_never_inserts() {
+fn a_partial_row_is_never_inserted() {
     let (mut batch, change) = change(Halves::Create);
     batch.arena.row_mut(change.row)[1] = Cell::Unavailable;
-    let plan = |old, new| plan_move(&batch, &change, &[], &[], Present { old, new });
-    assert!(plan(true, false).rename && plan(true, false).write_new);
-    assert!(plan(false, true).write_new);
-    assert_eq!(plan(false, false), MovePlan { park: true, ..MovePlan::default() });
+    let plan = |word, old, new| plan_move(&batch, &change, Present { old, new, word, attempts: 0 });
+    let park = MovePlan { park: true, ..MovePlan::default() };
+    assert!(plan(Some(Word::DeleteWaits), true, false).rename);
+    assert!(plan(Some(Word::Done), false, true).write_new);
+    assert_eq!(plan(Some(Word::DeleteWaits), false, false), park);
+    assert_eq!(plan(Some(Word::Done), false, false), park);
 }
 
 #[test]
-fn halves_without_a_position_never_move_a_row() {
+fn halves_without_a_position_do_their_plain_parts() {
     let (mut batch, change) = change(Halves::Delete);
     batch.records[0].source = Source::default();
-    let plan = plan_move(&batch, &change, &[], &[], Present { old: true, new: false });
+    let plan = plan_move(&batch, &change, Present { old: true, new: false, word: None, attempts: 0 });
     assert_eq!(plan, MovePlan { delete_old: true, ..MovePlan::default() });
 }
 
 #[test]
-fn only_a_floor_makes_older_changes_stale_and_later_ones_pass() {
-    assert_eq!(standing(&[mark(50, false)], &source(49)), Standing::Fresh);
-    assert_eq!(standing(&[mark(50, true)], &source(49)), Standing::Stale);
-    assert_eq!(standing(&[mark(50, true)], &source(50)), Standing::Second);
-    assert_eq!(standing(&[mark(50, true)], &source(51)), Standing::Fresh);
-    let other_log = Source { identity: 8, committed_at_us: 10, ..source(90) };
-    assert_eq!(standing(&[mark(50, true)], &other_log), Standing::Stale);
-    assert_eq!(standing(&[mark(50, true)], &Source { committed_at_us: 11, ..other_log }), Standing::Fresh);
+fn both_halves_have_one_name_and_other_key_changes_another() {
+    let [(first, delete), (second, create), (both, whole)] = [Halves::Delete, Halves::Create, Halves::Both].map(change);
+    let name = pair_id(&first, &delete).unwrap();
+    assert_eq!(pair_id(&second, &create).unwrap(), name);
+    assert_eq!(pair_id(&both, &whole).unwrap(), name);
+    let (mut other, later) = change(Halves::Create);
+    other.records[0].source.position = Some(Position(1, 51, 0));
+    assert_ne!(pair_id(&other, &later).unwrap(), name);
 }
 
 #[test]
-fn a_mark_survives_the_way_through_its_column() {
-    let given = mark(50, true);
-    assert_eq!(MoveMark::parse(&given.text(), 10, true), Some(given));
-    for text in ["", "00", "é", &"g".repeat(64)] {
-        assert_eq!(MoveMark::parse(text, 10, true), None);
+fn a_word_survives_the_way_through_its_column() {
+    for word in [Word::DeleteWaits, Word::CreateWaits, Word::Done] {
+        assert_eq!(Word::parse(word.name()), Some(word));
     }
+    assert_eq!(Word::parse("new"), None);
 }

@@ -195,7 +195,10 @@ impl Reducer {
         let place = self.places[at];
         let present = self.stage.tables[place.table as usize].changes[place.change as usize];
         let merged = if place.reserved.is_some() {
-            self.pair(&batch.arena, entity, at, &present, incoming)?
+            if incoming.kind == ChangeKind::MoveKey {
+                return self.pair_late(batch, entity, &place, &present, incoming);
+            }
+            self.pair(batch, entity, at, &present, incoming)?
         } else if incoming.old_key.is_some() {
             return Err(NewStage);
         } else {
@@ -209,7 +212,7 @@ impl Reducer {
     /// The create half of a key change after its delete half: one move (BAT-4). The two keys swap their roles.
     fn pair(
         &mut self,
-        arena: &Arena,
+        batch: &ChangeBatch,
         entity: EntityId,
         new_key_place: usize,
         present: &Change,
@@ -217,13 +220,47 @@ impl Reducer {
     ) -> Result<Change, NewStage> {
         let is_pair = present.kind == ChangeKind::MoveKey
             && incoming.kind == ChangeKind::Move
-            && incoming.old_key.is_some_and(|old| arena.compare_rows(old, present.key).is_eq());
-        let old_key_place = self.find(arena, entity, present.key);
+            && are_halves(batch, present, &incoming);
+        let old_key_place = self.find(&batch.arena, entity, present.key);
         let (true, Some(old_key_place)) = (is_pair, old_key_place) else { return Err(NewStage) };
         self.places[old_key_place].reserved = Some(present.key);
         self.places[new_key_place].reserved = None;
         Ok(Change { first_record: present.first_record, ..incoming })
     }
+
+    /// The delete half after its create half, as when the new key's partition was read first: the same move.
+    fn pair_late(
+        &mut self,
+        batch: &mut ChangeBatch,
+        entity: EntityId,
+        place: &Place,
+        present: &Change,
+        incoming: Change,
+    ) -> Result<(), NewStage> {
+        let is_pair = present.kind == ChangeKind::Move
+            && batch.records[present.first_record as usize].new_key.is_none()
+            && are_halves(batch, present, &incoming)
+            && self.find(&batch.arena, entity, present.key).is_some();
+        if !is_pair {
+            return Err(NewStage);
+        }
+        // In source order the delete half comes first.
+        batch.next_of_key[incoming.first_record as usize] = present.first_record;
+        self.stage.tables[place.table as usize].changes[place.change as usize].first_record = incoming.first_record;
+        Ok(())
+    }
+}
+
+/// True when both are halves of one key change: each names the other's key, and the source gave them one place.
+fn are_halves(batch: &ChangeBatch, one: &Change, other: &Change) -> bool {
+    let [a, b] = [one, other].map(|change| &batch.records[change.first_record as usize].source);
+    let are_same = |left: Option<CellRange>, right: CellRange| {
+        left.is_some_and(|left| batch.arena.compare_rows(left, right).is_eq())
+    };
+    a.identity == b.identity
+        && a.position == b.position
+        && are_same(one.old_key, other.key)
+        && are_same(other.old_key, one.key)
 }
 
 /// The change needs a stage of its own.

@@ -104,6 +104,28 @@ fn both_halves_of_a_key_change_become_one_move_that_later_updates_join() {
 }
 
 #[test]
+fn halves_that_come_the_other_way_round_are_one_move_too() {
+    let mut given = Given::default();
+    given.create_half(1, 2, "x");
+    given.upsert(2, "y");
+    given.delete_half(1, 2);
+    assert_eq!(given.reduced(), [vec![(ChangeKind::Move, 2, row("y"))]]);
+    let change = given.batch.stages[0].tables[0].changes[0];
+    assert_eq!(given.batch.records_of(&change).collect::<Vec<_>>(), [2, 0, 1]);
+    assert_eq!(given.batch.halves(&change), crate::moves::Halves::Both);
+}
+
+#[test]
+fn halves_of_different_key_changes_never_become_one_move() {
+    let mut given = Given::default();
+    given.delete_half(1, 2);
+    given.create_half(1, 2, "x");
+    given.batch.records[1].source.position = Some(crate::record::Position(1, 2, 3));
+    let kinds: Vec<_> = given.reduced().into_iter().map(|stage| stage[0].0).collect();
+    assert_eq!(kinds, [ChangeKind::MoveKey, ChangeKind::Move]);
+}
+
+#[test]
 fn a_change_of_the_vacated_key_waits_for_the_next_stage() {
     let mut given = Given::default();
     given.delete_half(1, 2);

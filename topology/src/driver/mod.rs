@@ -34,8 +34,8 @@ pub use broker::{Broker, Member, Partition};
 pub use codec::{KnownSchemas, TestBytes, TestDecoder, TestRecord, encode_row};
 pub use seed::Seed;
 pub use target::{
-    Backup, Commit, CommitSpan, Fault, FaultScript, HeldEntry, HeldState, HistoryRow, MarkPlace, MemoryTarget,
-    MemoryWriter, Place, Statement,
+    Backup, Commit, CommitSpan, Fault, FaultScript, HeldEntry, HeldState, HistoryRow, MemoryTarget, MemoryWriter, Pair,
+    Place, Statement,
 };
 pub use worker::{Heard, Listener, MakeTopology, TestDirection, Worker};
 

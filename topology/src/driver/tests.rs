@@ -192,7 +192,7 @@ fn a_row_the_target_refuses_is_kept_as_dead_and_the_others_flow() {
 /// Rule B5: key 1 lives on partition 0, key 2 on partition 1; another lane is ahead on either.
 fn lagging(first: i32) -> TestDriver {
     let mut driver = users(2);
-    let worker = driver.start_worker();
+    driver.start_worker();
     driver.produce(0, 0, &upsert(1, 1, "v1"));
     driver.run();
     let [gone, come] = key_change(3, 1, 2, "v3");
@@ -203,12 +203,10 @@ fn lagging(first: i32) -> TestDriver {
         for record in records {
             driver.produce(0, partition, record);
             driver.run();
-            if partition != first {
-                assert!(driver.target().rows("users").len() <= 1);
-            }
+            assert!(driver.target().rows("users").len() <= 1);
         }
     }
-    let _ = worker;
+    driver.advance(10 * SECOND);
     driver
 }
 
@@ -216,12 +214,12 @@ fn lagging(first: i32) -> TestDriver {
 fn a_key_change_whose_old_key_lags_resurrects_nothing() {
     let driver = lagging(1);
     assert_eq!(driver.target().rows("users"), Vec::<Vec<Value>>::new());
-    assert_eq!(driver.target().marks(), []);
+    assert!(driver.target().words().is_empty() && driver.target().held().is_empty());
 }
 
 #[test]
 fn a_key_change_whose_new_key_lags_ends_the_same() {
     let driver = lagging(0);
     assert_eq!(driver.target().rows("users"), Vec::<Vec<Value>>::new());
-    assert_eq!(driver.target().marks(), []);
+    assert!(driver.target().words().is_empty() && driver.target().held().is_empty());
 }

@@ -128,7 +128,8 @@ impl Connection {
 
     /// COMMIT. Any error means: unknown (rule L4).
     pub(super) async fn commit(&mut self) -> Result<(), Error> {
-        self.statement(Statement::Commit, |database, transaction| Ok(database.commit(transaction)?)).await?;
+        let now_us = self.target.clock.now_us();
+        self.statement(Statement::Commit, |database, id| Ok(database.commit(id, now_us)?)).await?;
         self.transaction = None;
         // The reply is on its way.
         turn().await;

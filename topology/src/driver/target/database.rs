@@ -5,12 +5,12 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::task::Waker;
 
-use super::{Commit, CommitSpan, HeldEntry, HistoryRow, MarkPlace, Place};
+use super::{Commit, CommitSpan, HeldEntry, HistoryRow, Pair, Place};
 use crate::batch::HeldId;
 use crate::data::Value;
 use crate::error::{Error, ErrorKind, Stage};
 use crate::ledger::{LedgerRow, TaskKey};
-use crate::moves::MoveMark;
+use crate::moves::Word;
 
 /// Everything that is committed. A clone is a backup.
 #[derive(Clone, Debug, Default)]
@@ -19,7 +19,7 @@ pub(crate) struct Tables {
     pub(crate) history: Vec<HistoryRow>,
     pub(crate) ledger: BTreeMap<TaskKey, LedgerRow>,
     pub(crate) held: BTreeMap<(TaskKey, HeldId), HeldEntry>,
-    pub(crate) marks: BTreeMap<MarkPlace, BTreeMap<String, MoveMark>>,
+    pub(crate) words: BTreeMap<Pair, Word>,
 }
 
 /// A row lock.
@@ -27,6 +27,7 @@ pub(crate) struct Tables {
 pub(super) enum Lock {
     Ledger(TaskKey),
     Row(Place),
+    Pair(Pair),
 }
 
 pub(super) type TransactionId = u64;
@@ -38,8 +39,9 @@ pub(super) struct Writes {
     history: Vec<HistoryRow>,
     ledger: BTreeMap<TaskKey, LedgerRow>,
     held: BTreeMap<(TaskKey, HeldId), Option<HeldEntry>>,
-    marks: BTreeMap<MarkPlace, BTreeMap<String, MoveMark>>,
+    words: BTreeMap<Pair, Option<Word>>,
     spans: Vec<CommitSpan>,
+    wakes: Vec<String>,
 }
 
 #[derive(Debug, Default)]
@@ -138,12 +140,13 @@ impl Database {
         self.end(transaction);
     }
 
-    pub(super) fn commit(&mut self, id: TransactionId) -> Result<(), Error> {
+    pub(super) fn commit(&mut self, id: TransactionId, now_us: u64) -> Result<(), Error> {
         let Some(transaction) = self.end(id) else { return Err(connection_lost()) };
-        let Writes { rows, history, ledger, held, marks, spans } = transaction.writes;
+        let Writes { rows, history, ledger, held, words, spans, wakes } = transaction.writes;
         if let Some(commits) = &mut self.commits {
             commits.push(Commit {
                 spans,
+                ledger: ledger.iter().map(|(task, row)| (task.clone(), row.clone())).collect(),
                 rows: rows.iter().map(|(place, row)| (place.clone(), row.clone())).collect(),
                 history: history.clone(),
             });
@@ -162,13 +165,13 @@ impl Database {
                 None => self.tables.held.remove(&id),
             };
         }
-        for (place, of_key) in marks {
-            if of_key.is_empty() {
-                self.tables.marks.remove(&place);
-            } else {
-                self.tables.marks.insert(place, of_key);
-            }
+        for (pair, word) in words {
+            match word {
+                Some(word) => self.tables.words.insert(pair, word),
+                None => self.tables.words.remove(&pair),
+            };
         }
+        wakes.iter().for_each(|waits_for| self.wake(waits_for, now_us));
         Ok(())
     }
 
@@ -182,12 +185,12 @@ impl Database {
     }
 
     /// The server notices one client that is gone. COMMIT may have arrived before. False when there is none.
-    pub(super) fn end_orphan(&mut self, commit_arrived: bool) -> bool {
+    pub(super) fn end_orphan(&mut self, commit_arrived: bool, now_us: u64) -> bool {
         let found = self.transactions.iter().find(|(_, transaction)| transaction.is_orphan);
         let Some((id, transaction)) = found else { return false };
         let (id, commits) = (*id, transaction.commit_sent && commit_arrived);
         if commits {
-            let _ = self.commit(id);
+            let _ = self.commit(id, now_us);
         } else {
             self.rollback(id);
         }
@@ -221,9 +224,17 @@ impl Database {
         self.seen(id).and_then(|writes| writes.ledger.get(task)).or_else(|| self.tables.ledger.get(task))
     }
 
-    pub(super) fn marks(&self, id: TransactionId, place: &MarkPlace) -> Vec<MoveMark> {
-        let own = self.seen(id).and_then(|writes| writes.marks.get(place));
-        own.or_else(|| self.tables.marks.get(place)).map(|marks| marks.values().copied().collect()).unwrap_or_default()
+    pub(super) fn word(&self, id: TransactionId, pair: &Pair) -> Option<Word> {
+        match self.seen(id).and_then(|writes| writes.words.get(pair)) {
+            Some(own) => *own,
+            None => self.tables.words.get(pair).copied(),
+        }
+    }
+
+    /// Makes committed held rows of any task due that wait for this (rule H2).
+    pub(super) fn wake(&mut self, waits_for: &str, now_us: u64) {
+        let waiting = self.tables.held.values_mut().filter(|entry| entry.waits_for.as_deref() == Some(waits_for));
+        waiting.for_each(|entry| entry.retry_at_us = entry.retry_at_us.min(now_us));
     }
 
     /// Held rows of a task as this transaction sees them, in order.
@@ -309,8 +320,13 @@ impl Writes {
         self.held.insert((task.clone(), id), entry);
     }
 
-    pub(super) fn set_marks(&mut self, place: MarkPlace, marks: impl IntoIterator<Item = MoveMark>) {
-        self.marks.insert(place, marks.into_iter().map(|mark| (mark.text(), mark)).collect());
+    pub(super) fn set_word(&mut self, pair: Pair, word: Option<Word>) {
+        self.words.insert(pair, word);
+    }
+
+    /// Wakes held rows after COMMIT.
+    pub(super) fn wake_later(&mut self, waits_for: String) {
+        self.wakes.push(waits_for);
     }
 }
 

@@ -1,4 +1,4 @@
-//! A target in memory that keeps the whole contract of [`SinkWriter`](crate::sink::SinkWriter): rows, ledger, held rows and marks of key changes commit together.
+//! A target in memory that keeps the whole contract of [`SinkWriter`](crate::sink::SinkWriter): rows, ledger, held rows and words of key changes commit together.
 //!
 //! [`MemoryTarget`] is the server: cheap to clone, shared by all writers, with scripted faults. [`MemoryWriter`] is one connection. Every
 //! statement waits once, so that whoever drives the futures can stop, reorder or drop work between any two statements.
@@ -20,7 +20,7 @@ use crate::clock::Clock;
 use crate::data::Value;
 use crate::error::ErrorKind;
 use crate::ledger::{LedgerRow, TaskKey};
-use crate::moves::MoveMark;
+use crate::moves::Word;
 use crate::record::Operation;
 use database::{Database, Reference, Tables};
 
@@ -40,15 +40,17 @@ impl Place {
     }
 }
 
-/// A key of one direction that has marks (see [`crate::moves`]).
+/// A key change whose halves have not met (see [`crate::moves`]).
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub struct MarkPlace {
-    /// Pipeline and direction.
-    pub direction: (Arc<str>, Arc<str>),
+pub struct Pair {
+    /// Pipeline.
+    pub pipeline: Arc<str>,
+    /// Direction.
+    pub direction: Arc<str>,
     /// Table name.
     pub table: Arc<str>,
-    /// [`crate::moves::key_id`].
-    pub key_id: String,
+    /// [`crate::moves::pair_id`].
+    pub id: String,
 }
 
 /// One row of a history table.
@@ -90,8 +92,10 @@ pub struct HeldEntry {
     pub kind: ErrorKind,
     /// What failed.
     pub message: String,
-    /// The rows that it touches: one, or two for a key change; none if it failed before it had a key.
+    /// The rows that later changes must not touch before it: one, or two for both halves of a key change; none if it had no key yet.
     pub places: Vec<Place>,
+    /// What it waits for, if that can be named.
+    pub waits_for: Option<String>,
     /// Attempts so far.
     pub attempts: i32,
     /// When it is due, by the target's clock.
@@ -124,6 +128,8 @@ pub struct CommitSpan {
 pub struct Commit {
     /// Progress.
     pub spans: Vec<CommitSpan>,
+    /// Ledger rows written, by batches and claims.
+    pub ledger: Vec<(TaskKey, LedgerRow)>,
     /// Rows written, `None` for deleted ones.
     pub rows: Vec<(Place, Option<Vec<Value>>)>,
     /// History rows.
@@ -135,11 +141,11 @@ pub struct Commit {
 pub enum Statement {
     /// Opening a connection or a transaction.
     Begin,
-    /// A claim's write, or the lock on a whole direction.
+    /// A claim's write.
     Claim,
     /// The compare-and-set of one task.
     Cas,
-    /// A read: marks, held rows, probe.
+    /// A read: held rows, probe.
     Read,
     /// Rows of one table.
     Write,
@@ -246,7 +252,8 @@ impl MemoryTarget {
 
     /// The server notices one client that is gone. If the client had sent COMMIT, it `commit_arrived` before or not. False when there is none.
     pub fn end_orphan(&self, commit_arrived: bool) -> bool {
-        self.lock().database.end_orphan(commit_arrived)
+        let now_us = self.clock.now_us();
+        self.lock().database.end_orphan(commit_arrived, now_us)
     }
 
     /// A backup of everything committed.
@@ -293,10 +300,8 @@ impl MemoryTarget {
         self.lock().database.tables.ledger.clone()
     }
 
-    /// Marks of key changes whose other half is still to come.
-    pub fn marks(&self) -> Vec<(MarkPlace, MoveMark)> {
-        let shared = self.lock();
-        let marks = shared.database.tables.marks.iter();
-        marks.flat_map(|(place, marks)| marks.values().map(|mark| (place.clone(), *mark))).collect()
+    /// Words of key changes whose halves have not met or not both finished.
+    pub fn words(&self) -> BTreeMap<Pair, Word> {
+        self.lock().database.tables.words.clone()
     }
 }

@@ -3,11 +3,11 @@
 use std::sync::Arc;
 
 use super::database::{Database, Lock, Stop, TransactionId, dependency};
-use super::{HistoryRow, MarkPlace, Place};
+use super::{HistoryRow, Pair, Place};
 use crate::batch::{Change, ChangeBatch, ChangeKind, WriteTable};
 use crate::data::{CellRange, Value};
 use crate::error::Error;
-use crate::moves::{self, MovePlan, Present, Side, Standing};
+use crate::moves::{self, Halves, Present, WordChange};
 use crate::mutation;
 
 /// What became of a change.
@@ -23,6 +23,8 @@ pub(super) struct RowWork<'a> {
     pub(super) batch: &'a ChangeBatch,
     pub(super) table: &'a WriteTable,
     pub(super) change: &'a Change,
+    /// Failed attempts of the held row that is tried again.
+    pub(super) attempts: i32,
 }
 
 impl RowWork<'_> {
@@ -30,19 +32,41 @@ impl RowWork<'_> {
         Place::new(&self.table.name, &self.batch.arena.values(key))
     }
 
-    /// The rows that the change touches: one, or two for a key change.
+    /// The rows that later changes must not touch before this one. Half a key change holds only its own key (see [`moves`]).
     pub(super) fn places(&self) -> Vec<Place> {
-        let keys = [Some(self.change.key), self.change.old_key];
+        let both = self.is_move() && self.batch.halves(self.change) == Halves::Both;
+        let keys = [Some(self.change.key), self.change.old_key.filter(|_| both)];
         keys.into_iter().flatten().map(|key| self.place(key)).collect()
     }
 
-    fn mark_place(&self, key: CellRange) -> MarkPlace {
-        let task = &self.batch.span_of(self.batch.records[self.change.first_record as usize].slot).task;
-        MarkPlace {
-            direction: (task.pipeline.clone(), task.direction.clone()),
-            table: self.table.name.clone(),
-            key_id: moves::key_id(&self.batch.arena, key),
+    fn is_move(&self) -> bool {
+        matches!(self.change.kind, ChangeKind::Move | ChangeKind::MoveKey)
+    }
+
+    /// The pair that this half belongs to.
+    fn pair(&self) -> Option<Pair> {
+        if !self.is_move() || self.batch.halves(self.change) == Halves::Both {
+            return None;
         }
+        let task = &self.batch.span_of(self.batch.records[self.change.first_record as usize].slot).task;
+        Some(Pair {
+            pipeline: task.pipeline.clone(),
+            direction: task.direction.clone(),
+            table: self.table.name.clone(),
+            id: moves::pair_id(self.batch, self.change)?,
+        })
+    }
+
+    /// What a parked half waits for; it leaves word if there is none.
+    pub(super) fn park(&self, database: &mut Database, id: TransactionId) -> Result<Option<String>, Error> {
+        let Some(pair) = self.pair() else { return Ok(None) };
+        let present = Present { old: false, new: false, word: None, attempts: 0 };
+        let plan = moves::plan_move(self.batch, self.change, present);
+        let waits_for = moves::waits_for(&pair.id);
+        if let (WordChange::Leave(word), None) = (plan.word, database.word(id, &pair)) {
+            database.writes(id)?.set_word(pair, Some(word));
+        }
+        Ok(Some(waits_for))
     }
 
     /// Locks the rows and their parents; may be called again after a wait.
@@ -50,8 +74,11 @@ impl RowWork<'_> {
         if self.change.kind == ChangeKind::Append {
             return Ok(());
         }
-        for place in self.places() {
-            database.lock(id, Lock::Row(place))?;
+        if let Some(pair) = self.pair() {
+            database.lock(id, Lock::Pair(pair))?;
+        }
+        for key in [Some(self.change.key), self.change.old_key].into_iter().flatten() {
+            database.lock(id, Lock::Row(self.place(key)))?;
         }
         if !self.change.row.is_empty() {
             let row = self.batch.arena.values(self.change.row);
@@ -70,10 +97,6 @@ impl RowWork<'_> {
             ChangeKind::Append => return self.append(database, id),
             ChangeKind::Move | ChangeKind::MoveKey => return self.move_row(database, id),
             _ => {}
-        }
-        let marks = database.marks(id, &self.mark_place(self.change.key));
-        if moves::standing_of_change(&marks, self.batch, self.change) == Standing::Stale {
-            return Ok(Effect::Applied);
         }
         let place = self.place(self.change.key);
         let present = database.row(id, &place).cloned();
@@ -134,21 +157,17 @@ impl RowWork<'_> {
     fn move_row(&self, database: &mut Database, id: TransactionId) -> Result<Effect, Error> {
         let (old_key, new_key) = self.batch.moved_keys(self.change);
         let (old, new) = (self.place(old_key), self.place(new_key));
-        let (old_marks, new_marks) = (self.mark_place(old_key), self.mark_place(new_key));
-        let present = Present { old: database.row(id, &old).is_some(), new: database.row(id, &new).is_some() };
-        let seen = [&old_marks, &new_marks].map(|place| database.marks(id, place));
-        let plan = moves::plan_move(self.batch, self.change, &seen[0], &seen[1], present);
+        let pair = self.pair();
+        let present = Present {
+            old: database.row(id, &old).is_some(),
+            new: database.row(id, &new).is_some(),
+            word: pair.as_ref().and_then(|pair| database.word(id, pair)),
+            attempts: self.attempts,
+        };
+        let plan = moves::plan_move(self.batch, self.change, present);
         if plan.park {
-            let detail = format!("table {}: no row to take the cells from that the source did not send", old.table);
-            return Err(dependency(detail).with_code("row"));
-        }
-        let source = &self.batch.records[self.change.first_record as usize].source;
-        for (take, place) in [(plan.take_new, &new_marks), (plan.take_old, &old_marks)] {
-            if take {
-                let kept: Vec<_> = database.marks(id, place);
-                let kept = kept.into_iter().filter(|mark| !MovePlan::takes(mark, source));
-                database.writes(id)?.set_marks(place.clone(), kept);
-            }
+            let detail = format!("table {}: the other half of the key change has not come", old.table);
+            return Err(dependency(detail).with_code("move"));
         }
         if plan.delete_old && present.old {
             database.delete(id, &old)?;
@@ -160,10 +179,16 @@ impl RowWork<'_> {
             let present = database.row(id, &new).cloned();
             self.put(database, id, &new, present)?;
         }
-        if let Some((side, mark)) = plan.leave {
-            let place = if side == Side::Old { old_marks } else { new_marks };
-            let others = database.marks(id, &place).into_iter().filter(|other| other.text() != mark.text());
-            database.writes(id)?.set_marks(place, others.chain([mark]));
+        if let Some(pair) = pair {
+            let writes = database.writes(id)?;
+            if plan.wake {
+                writes.wake_later(moves::waits_for(&pair.id));
+            }
+            match plan.word {
+                WordChange::Keep => {}
+                WordChange::Leave(word) => writes.set_word(pair, Some(word)),
+                WordChange::Take => writes.set_word(pair, None),
+            }
         }
         Ok(Effect::Applied)
     }

@@ -51,19 +51,6 @@ impl MemoryWriter {
     }
 
     async fn cas(connection: &mut Connection, batch: &ChangeBatch) -> Result<(), ApplyError> {
-        if batch.has_moves()
-            && let Some(span) = batch.spans.first()
-        {
-            // moves, step 1: before the CAS, all ledger rows of the direction in key order.
-            let key = span.task.clone();
-            let lock = |database: &mut Database, id| {
-                let of_direction =
-                    |task: &&TaskKey| (&task.pipeline, &task.direction) == (&key.pipeline, &key.direction);
-                let tasks: Vec<TaskKey> = database.tables.ledger.keys().filter(of_direction).cloned().collect();
-                tasks.into_iter().try_for_each(|task| database.lock(id, Lock::Ledger(task)))
-            };
-            connection.statement(Statement::Claim, lock).await?;
-        }
         let mut mismatches: Vec<(TaskKey, CasOutcome)> = Vec::new();
         for span in &batch.spans {
             let compare = |database: &mut Database, id| {
@@ -118,7 +105,7 @@ impl MemoryWriter {
                 let table = self.table(entity);
                 assert_one_change_per_key(batch, &changes);
                 let work = |database: &mut Database, id: TransactionId| {
-                    let rows = changes.iter().map(|change| RowWork { batch, table, change });
+                    let rows = changes.iter().map(|change| RowWork { batch, table, change, attempts: 0 });
                     let rows: Vec<RowWork<'_>> = rows.collect();
                     rows.iter().try_for_each(|row| row.lock(database, id))?;
                     let effects: Result<Vec<Effect>, Error> = rows.iter().map(|row| row.write(database, id)).collect();
@@ -155,7 +142,7 @@ impl MemoryWriter {
                 continue;
             }
             let change = self.change_of(batch, index);
-            let row = RowWork { batch, table, change: &change };
+            let row = RowWork { batch, table, change: &change, attempts: 0 };
             let task = &batch.span_of(record.slot).task;
             let released = batch.releases.get(index).copied();
             let held_id = released.unwrap_or_else(|| ordinal_of(batch, index));
@@ -181,7 +168,8 @@ impl MemoryWriter {
                 }
                 row.lock(database, id)?;
                 let savepoint = database.writes(id)?.clone();
-                match row.write(database, id) {
+                let attempts = held.get(&held_id).map_or(0, |entry| entry.attempts);
+                match (RowWork { attempts, ..row }).write(database, id) {
                     Ok(effect) => {
                         if released.is_some() {
                             let followers = held.into_iter().filter(|(other, entry)| {
@@ -197,11 +185,10 @@ impl MemoryWriter {
                     }
                     Err(error) if is_of_row(&error) => {
                         let state = if error.kind == ErrorKind::Data { HeldState::Dead } else { HeldState::Parked };
-                        let attempts = held.get(&held_id).map_or(0, |entry| entry.attempts) + 1;
-                        let entry = entry_of(batch, index, state, &error, places.clone(), attempts, now);
-                        let writes = database.writes(id)?;
-                        *writes = savepoint;
-                        writes.set_held(task, held_id, Some(entry));
+                        let entry = entry_of(batch, index, state, &error, places.clone(), attempts + 1, now);
+                        *database.writes(id)? = savepoint;
+                        let waits_for = row.park(database, id)?;
+                        database.writes(id)?.set_held(task, held_id, Some(HeldEntry { waits_for, ..entry }));
                         Ok(Some(Err(error.kind)))
                     }
                     Err(error) => Err(Stop::Failed(error)),
@@ -237,7 +224,7 @@ impl MemoryWriter {
                     }
                     let table = self.table(record.entity);
                     let change = self.change_of(batch, index);
-                    let places = RowWork { batch, table, change: &change }.places();
+                    let places = RowWork { batch, table, change: &change, attempts: 0 }.places();
                     if change.kind != ChangeKind::Append && places.iter().any(|place| held.contains(place)) {
                         return Ok(true);
                     }
@@ -265,6 +252,7 @@ impl MemoryWriter {
                     kind: dead.kind,
                     message: dead.message.clone(),
                     places: Vec::new(),
+                    waits_for: None,
                     attempts: 1,
                     retry_at_us: 0,
                     key: bytes(dead.raw.key),
@@ -480,6 +468,7 @@ fn entry_of(
         kind: error.kind,
         message: error.to_string(),
         places,
+        waits_for: None,
         attempts,
         retry_at_us: now_us + wait.as_micros() as u64,
         key: bytes(raw.key),

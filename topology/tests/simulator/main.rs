@@ -1,0 +1,85 @@
+//! The simulator: a fake source, broker and target around the real lanes, driven by seeded schedules of everything that can happen, judged by
+//! a naive model. It needs no service. `SIM_SCHEDULES=n` runs n schedules, `SIM_SEED=s` replays one with its trace.
+
+mod judge;
+mod schedule;
+mod source;
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::process::ExitCode;
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+/// Schedules without `SIM_SCHEDULES`: about a minute in a debug build on two cores.
+const SCHEDULES_DEFAULT: u64 = 10_000;
+/// Failures that are shown with their traces.
+const FAILURES_SHOWN_MAX: usize = 3;
+
+fn variable(name: &str) -> Option<u64> {
+    std::env::var(name).ok()?.parse().ok()
+}
+
+/// Runs one schedule; a panic is a failure too.
+fn run(seed: u64, with_trace: bool) -> Result<schedule::Done, schedule::Failure> {
+    catch_unwind(AssertUnwindSafe(|| schedule::run(seed, with_trace))).unwrap_or_else(|panic| {
+        let text = panic.downcast_ref::<String>().map(String::as_str).or(panic.downcast_ref::<&str>().copied());
+        Err(schedule::Failure { reason: format!("panic: {}", text.unwrap_or("?")), trace: Vec::new() })
+    })
+}
+
+fn show(seed: u64) {
+    let Err(failure) = run(seed, true) else { return println!("seed {seed}: no failure") };
+    println!("\nseed {seed}:");
+    failure.trace.iter().for_each(|line| println!("  {line}"));
+    println!("seed {seed} FAILED: {}\nSIM_SEED={seed} ./test simulator replays it", failure.reason);
+}
+
+fn main() -> ExitCode {
+    // Another test is wanted, or only the list.
+    let is_filtered = |argument: &String| !argument.starts_with('-') && !"simulator".contains(argument.as_str());
+    if std::env::args().skip(1).any(|argument| argument == "--list" || is_filtered(&argument)) {
+        return ExitCode::SUCCESS;
+    }
+    if let Some(seed) = variable("SIM_SEED") {
+        show(seed);
+        println!("simulator: 1 schedules, {} failures", u8::from(run(seed, false).is_err()));
+        return ExitCode::from(u8::from(run(seed, false).is_err()));
+    }
+    let schedules = variable("SIM_SCHEDULES").unwrap_or(SCHEDULES_DEFAULT);
+    let first = variable("SIM_FIRST").unwrap_or(0);
+    let (next, commits, failed) = (AtomicU64::new(0), AtomicU64::new(0), Mutex::new(Vec::new()));
+    let threads = std::thread::available_parallelism().map_or(1, usize::from);
+    std::panic::set_hook(Box::new(|_| {}));
+    std::thread::scope(|scope| {
+        for _ in 0..threads {
+            scope.spawn(|| {
+                loop {
+                    let number = next.fetch_add(1, Ordering::Relaxed);
+                    if number >= schedules {
+                        break;
+                    }
+                    match run(first + number, false) {
+                        Ok(done) => commits.fetch_add(done.commits, Ordering::Relaxed),
+                        Err(failure) => {
+                            let mut failed = failed.lock().expect("no panic while locked");
+                            failed.push((first + number, failure.reason));
+                            0
+                        }
+                    };
+                }
+            });
+        }
+    });
+    let _ = std::panic::take_hook();
+    let mut failed = failed.into_inner().expect("no panic while locked");
+    failed.sort();
+    for (seed, _) in failed.iter().take(FAILURES_SHOWN_MAX) {
+        show(*seed);
+    }
+    for (seed, reason) in failed.iter().take(40) {
+        println!("seed {seed}: {reason}");
+    }
+    println!("{} commits judged", commits.into_inner());
+    println!("simulator: {schedules} schedules, {} failures", failed.len());
+    ExitCode::from(u8::from(!failed.is_empty()))
+}
