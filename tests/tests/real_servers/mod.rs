@@ -1,4 +1,5 @@
 //! Tests against the servers of `services/stack`. Each uses its own databases, topics and connectors.
 
+mod capture;
 mod connectors;
 mod stack;

@@ -92,10 +92,11 @@ impl Broker {
             partitions.add_partition_offset(&format!("site.{table}"), 0, Offset::Beginning).unwrap();
             consumer.assign(&partitions).unwrap();
             loop {
-                match consumer.poll(Duration::from_secs(20)).expect("a record or the end") {
-                    Ok(message) => reads.push(self.decode(&message)),
-                    Err(KafkaError::PartitionEOF(_)) => break,
-                    Err(error) => panic!("{error}"),
+                match consumer.poll(Duration::from_secs(20)) {
+                    None => {}
+                    Some(Ok(message)) => reads.push(self.decode(&message)),
+                    Some(Err(KafkaError::PartitionEOF(_))) => break,
+                    Some(Err(error)) => panic!("{error}"),
                 }
             }
         }

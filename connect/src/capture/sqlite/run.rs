@@ -77,6 +77,8 @@ pub struct CaptureStatus {
     pub published: AtomicU64,
     /// Of these, changes that the engine itself had made (they carry a tag).
     pub published_tagged: AtomicU64,
+    /// Records published since the start: one for most changes, two for a delete, three for a change of a key.
+    pub published_records: AtomicU64,
     /// Highest published id.
     pub published_id: AtomicI64,
     /// False while something it needs does not answer.
@@ -206,6 +208,7 @@ impl Capture {
         let tagged = changes.iter().filter(|change| change.tag.is_some()).count();
         self.status.published.fetch_add(changes.len() as u64, Ordering::Relaxed);
         self.status.published_tagged.fetch_add(tagged as u64, Ordering::Relaxed);
+        self.status.published_records.fetch_add(records.len() as u64, Ordering::Relaxed);
         self.status.published_id.store(last.id, Ordering::Relaxed);
         self.trim(log).await;
         Ok(step)
