@@ -26,9 +26,9 @@ pub(super) struct PartitionEnd {
     pub(super) partition: i32,
     /// End of the log as a read_committed reader sees it.
     pub(super) end: i64,
-    /// Offset after the last record that we were given, if everything up to `end` was fetched and given to us: what lies between is
-    /// transaction markers, which count as offsets and are no lag.
-    pub(super) drained_at: Option<i64>,
+    /// Everything up to `end` was fetched and given to us. Behind the last record there may be transaction markers, which count as
+    /// offsets and are no lag (librdkafka counts them as given, too).
+    pub(super) is_drained: bool,
 }
 
 /// Notes of one consumer.
@@ -65,12 +65,7 @@ impl ClientContext for LaneContext {
             for (partition, facts) in topic.partitions {
                 if partition >= 0 && facts.ls_offset >= 0 {
                     let is_drained = facts.fetchq_cnt == 0 && facts.next_offset >= facts.ls_offset;
-                    ends.push(PartitionEnd {
-                        topic: name.clone(),
-                        partition,
-                        end: facts.ls_offset,
-                        drained_at: is_drained.then_some(facts.app_offset),
-                    });
+                    ends.push(PartitionEnd { topic: name.clone(), partition, end: facts.ls_offset, is_drained });
                 }
             }
         }

@@ -517,11 +517,12 @@ impl<'a> PollLoop<'a> {
         {
             tracing::debug!(%error, "cannot commit advisory group offsets");
         }
-        for PartitionEnd { topic, partition, end, drained_at } in self.consumer.context().take_ends() {
+        for PartitionEnd { topic, partition, end, is_drained } in self.consumer.context().take_ends() {
             let Some(index) = self.topic_index.get(&topic).copied() else { continue };
+            let place = (index, partition);
             if let Some(next_offset) = self.lane.committed(index, partition) {
-                // Nothing given to us since the start means −1001: then only the start itself is before us.
-                let is_done = drained_at.is_some_and(|at| at <= next_offset);
+                let is_done =
+                    is_drained && self.lane.is_settled(index, partition) && !self.seeking.contains_key(&place);
                 let records = if is_done { 0 } else { (end - next_offset).max(0) };
                 self.observer.lag(&topic, partition, records);
             }

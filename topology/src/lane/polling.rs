@@ -360,6 +360,13 @@ impl Lane {
         task.claim.as_ref().map(|_| task.committed)
     }
 
+    /// True when every record that was taken is committed.
+    pub fn is_settled(&self, topic: usize, partition: i32) -> bool {
+        let slot = self.slots.get(&(topic, partition));
+        let task = slot.and_then(|slot| self.tasks[usize::from(slot.0)].as_ref());
+        task.is_some_and(|task| task.is_running() && task.position == task.committed)
+    }
+
     /// Topic and partition of every task that is running.
     pub fn running(&self) -> impl Iterator<Item = (usize, i32)> + '_ {
         self.tasks.iter().flatten().filter(|task| task.is_running()).map(|task| (task.topic, task.partition))
