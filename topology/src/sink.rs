@@ -4,7 +4,7 @@ use async_trait::async_trait;
 
 use crate::batch::{ChangeBatch, HeldId};
 use crate::error::Error;
-use crate::ledger::{CasOutcome, Claim, ClaimReply, ClaimRequest, TaskKey};
+use crate::ledger::{CasOutcome, Claim, ClaimReply, ClaimRequest, Owner, TaskKey};
 use crate::record::EntityId;
 
 /// What a kind of target can do; the engine asks instead of guessing.
@@ -125,6 +125,16 @@ pub trait SinkWriter: Send {
     /// # Errors
     /// As [`SinkWriter::claim`].
     async fn held_counts(&mut self, claims: &[Claim]) -> Result<HeldCounts, Error>;
+
+    /// Reads what the ledger says of claimed tasks: (epoch, owner, next_offset), `None` for a missing row; in the order of `claims`. No lock, no
+    /// write. Asked every few seconds while a lane is idle: a target that was restored, or a claim by another worker, is else
+    /// noticed only with the next record. The default believes that nothing changed.
+    ///
+    /// # Errors
+    /// As [`SinkWriter::claim`].
+    async fn progress(&mut self, claims: &[Claim]) -> Result<Vec<Option<(i64, Owner, i64)>>, Error> {
+        Ok(claims.iter().map(|claim| Some((claim.epoch, claim.owner, claim.next_offset))).collect())
+    }
 
     /// Runs a trivial statement: is the target there at all? (rule E2)
     ///

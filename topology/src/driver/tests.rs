@@ -223,3 +223,98 @@ fn a_key_change_whose_new_key_lags_ends_the_same() {
     assert_eq!(driver.target().rows("users"), Vec::<Vec<Value>>::new());
     assert!(driver.target().words().is_empty() && driver.target().held().is_empty());
 }
+
+fn child(at: u64, id: i64, parent: i64) -> TestRecord {
+    let after = Some(vec![Value::I64(id), "child".into(), Value::I64(parent)]);
+    TestRecord { after, ..upsert(at, id, "") }
+}
+
+fn parent(at: u64, id: i64) -> TestRecord {
+    TestRecord { after: Some(vec![Value::I64(id)]), ..upsert(at, id, "") }
+}
+
+/// Topic 0 has parents, topic 1 their children.
+fn family() -> TestDriver {
+    let direction = mirror(&[("parents", &["id"], 1), ("children", &["id", "name", "parent"], 1)]);
+    let driver = TestDriver::new(direction, &[2, 1]);
+    driver.target().add_reference("children", 2, "parents");
+    driver
+}
+
+#[test]
+fn the_release_of_a_held_row_leaves_the_dedupe_marks_of_its_task_as_they_are() {
+    let mut driver = family();
+    driver.start_worker();
+    driver.produce(0, 0, &parent(1, 1));
+    driver.produce(1, 0, &child(2, 1, 5));
+    driver.run();
+    driver.produce(1, 0, &child(3, 2, 1));
+    driver.run();
+    let before = driver.target().ledger();
+    driver.produce(0, 1, &parent(4, 5));
+    driver.advance(5 * SECOND);
+    assert_eq!(driver.target().rows("children").len(), 2);
+    let after = driver.target().ledger();
+    let children = |ledger: &BTreeMap<crate::ledger::TaskKey, crate::ledger::LedgerRow>| {
+        ledger.values().find(|row| row.next_offset == 2).map(|row| (row.marks.clone(), row.tail_hash))
+    };
+    assert_eq!(children(&before), children(&after));
+}
+
+#[test]
+fn several_partitions_of_a_missing_table_wait_and_go_on_by_themselves() {
+    let mut driver = family();
+    driver.start_worker();
+    driver.run();
+    driver.target().drop_table("parents");
+    for id in 0..2 {
+        driver.produce(0, id as i32, &parent(1 + id, id as i64));
+    }
+    driver.produce(1, 0, &TestRecord { after: Some(vec![Value::I64(1), "x".into(), Value::Null]), ..upsert(9, 1, "") });
+    driver.advance(SECOND);
+    assert_eq!(driver.target().rows("children").len(), 1);
+    driver.target().create_table("parents");
+    driver.advance(60 * SECOND);
+    assert_eq!(driver.target().rows("parents").len(), 2);
+}
+
+#[test]
+fn an_idle_lane_notices_that_the_target_was_restored() {
+    let mut driver = users(1);
+    driver.start_worker();
+    driver.run();
+    let backup = driver.target().backup();
+    driver.produce(0, 0, &upsert(1, 1, "x"));
+    driver.run();
+    driver.target().restore(&backup);
+    driver.advance(15 * SECOND);
+    assert_eq!(driver.target().rows("users"), [row(1, "x")]);
+}
+
+#[test]
+fn a_claim_that_a_revoke_overtook_is_not_made() {
+    let mut driver = users(2);
+    let first = driver.start_worker();
+    driver.run();
+    driver.target().down();
+    driver.produce(0, 0, &upsert(1, 1, "x"));
+    driver.run();
+    // While the lane waits for the target, it gets the other partition and loses it again.
+    let second = driver.start_worker();
+    driver.assign(0, 1, second);
+    driver.run();
+    driver.assign(0, 1, first);
+    driver.run();
+    driver.assign(0, 1, second);
+    driver.run();
+    driver.kill(second, None);
+    driver.target().up();
+    let epochs = |driver: &TestDriver| {
+        let ledger = driver.target().ledger();
+        ledger.into_iter().map(|(task, row)| (task.partition, row.epoch)).collect::<Vec<_>>()
+    };
+    let before = epochs(&driver);
+    driver.advance(60 * SECOND);
+    assert_eq!(driver.target().rows("users").len(), 1);
+    assert_eq!(epochs(&driver), before);
+}

@@ -66,6 +66,8 @@ pub enum Reply {
         /// Why, per task.
         tasks: Vec<(TaskKey, Rejection)>,
     },
+    /// An idle writer looked at the ledger and these tasks are not ours any more, or not where we think. The lane rewinds.
+    Lost(Vec<(TaskKey, Rejection)>),
     /// Sealed before a rewind and dropped; the batch comes back for its memory.
     Stale(Box<SealedBatch>),
     /// The writer stopped: drained, or an error that needs a person.

@@ -281,8 +281,13 @@ impl Lane {
                     }
                 }
                 self.observe_applied(&batch, &applied, seconds);
-                for (task, error) in applied.paused {
-                    self.pause_topic(&task, error);
+                if !applied.paused.is_empty() {
+                    // Once, as the writer counts it, and also if the tasks are gone meanwhile: else every later batch would be stale.
+                    self.rewind += 1;
+                    for (task, error) in applied.paused {
+                        self.pause_topic(&task, &error);
+                    }
+                    self.rewind_all();
                 }
                 self.give_back(batch);
             }
@@ -290,6 +295,7 @@ impl Lane {
                 self.give_back(batch);
                 self.rejected(&tasks);
             }
+            Reply::Lost(tasks) => self.rejected(&tasks),
             Reply::Stale(batch) => self.give_back(batch),
             Reply::Stopped(error) => {
                 self.observer.lane_state(LaneState::Stopped, error.as_ref());
@@ -514,9 +520,9 @@ impl Lane {
     }
 
     /// Rule E5: the table or column is not there. The task tries again by itself after a while.
-    fn pause_topic(&mut self, key: &TaskKey, error: Error) {
+    fn pause_topic(&mut self, key: &TaskKey, error: &Error) {
         let now = self.clock.now_us();
-        self.observer.partition_paused(&key.topic, key.partition, Some(&error));
+        self.observer.partition_paused(&key.topic, key.partition, Some(error));
         let Some(task) = self.task_mut(key) else { return };
         task.fenced_count += 1;
         let wait = Duration::from_secs(u64::from(1u32 << task.fenced_count.min(5)).min(30));
@@ -524,8 +530,6 @@ impl Lane {
         task.state = TaskState::Fenced { retry_at_us: now + wait.as_micros() as u64 };
         let (topic, partition) = (task.topic, task.partition);
         self.commands.push_back(Command::Pause { topic, partition });
-        self.rewind += 1;
-        self.rewind_all();
     }
 
     fn give_back(&mut self, sealed: Box<SealedBatch>) {

@@ -30,6 +30,10 @@ use crate::sink::{Applied, ApplyError, HeldCounts, HeldRow, SinkWriter};
 /// How long the writer waits for a request before it looks for held rows that are due (rule H2: at most a second).
 const HELD_POLL_INTERVAL: Duration = Duration::from_millis(500);
 
+/// How often an idle writer looks whether the ledger still says what it thinks (a restored target, another owner), and counts held rows
+/// anew (an operator may have asked to replay some).
+const IDLE_CHECK_INTERVAL: Duration = Duration::from_secs(10);
+
 /// The writing half. Runs until drained, until the other half is gone, or until an error needs a person.
 pub struct Writer {
     settings: LaneSettings,
@@ -50,6 +54,10 @@ pub struct Writer {
     reduce_tables: Vec<ReduceTable>,
     held: HeldCounts,
     draining: bool,
+    /// When the ledger was last seen to say what we think.
+    checked_at_us: u64,
+    /// The last look failed: the target is down, and nobody else has noticed.
+    is_idle_check_failing: bool,
 }
 
 /// What a piece of work asks the loop to do next.
@@ -79,7 +87,10 @@ impl Writer {
             .zip(&settings.snapshots)
             .map(|(table, snapshot)| ReduceTable::new(table, *snapshot))
             .collect();
+        let checked_at_us = clock.now_us();
         Writer {
+            checked_at_us,
+            is_idle_check_failing: false,
             settings,
             sink,
             pipeline,
@@ -105,7 +116,10 @@ impl Writer {
             let next = match self.next_request().await {
                 Some(request) => self.serve(request).await,
                 None if self.draining => Next::Stop(None),
-                None => self.release_held().await,
+                None => match self.check_idle().await {
+                    Next::Continue => self.release_held().await,
+                    stop => stop,
+                },
             };
             if let Next::Stop(result) = next {
                 break result;
@@ -168,6 +182,12 @@ impl Writer {
             match self.requests.try_recv() {
                 Ok(Request::Forget(tasks)) => {
                     self.forget(&tasks);
+                    // Claims that came before it are overtaken: claiming now would fence whoever has the task.
+                    for request in &mut self.postponed {
+                        if let Request::Claim(requests) = request {
+                            requests.retain(|request| !tasks.contains(&request.task));
+                        }
+                    }
                     forgotten.extend(tasks);
                 }
                 Ok(Request::Drain) => self.draining = true,
@@ -370,7 +390,10 @@ impl Writer {
     ) -> Next {
         for span in &sealed.batch.spans {
             if let Some(claim) = self.claims.get_mut(&span.task) {
+                // All that the ledger row has now: the next release of a held row writes it again.
                 claim.next_offset = span.to;
+                claim.marks = span.marks.clone();
+                claim.tail_hash = span.tail_hash;
             }
         }
         if !applied.paused.is_empty() {
@@ -380,6 +403,7 @@ impl Writer {
                 self.claims.remove(task);
             }
         }
+        self.checked_at_us = self.clock.now_us();
         let rows_held = applied.outcomes.iter().any(|(_, counts)| counts.parked + counts.dead > 0);
         let seconds = self.clock.now_us().saturating_sub(started_us) as f64 / 1e6;
         let _ = self.replies.send(Reply::Applied { batch: sealed, applied, claims, seconds });
@@ -400,6 +424,50 @@ impl Writer {
             }
         }
         let _ = self.replies.send(Reply::Rejected { batch: sealed, tasks });
+        Next::Continue
+    }
+
+    /// Looks now and then whether the ledger still says what we think, while no batch would show it.
+    async fn check_idle(&mut self) -> Next {
+        let now = self.clock.now_us();
+        let due = now.saturating_sub(self.checked_at_us) >= IDLE_CHECK_INTERVAL.as_micros() as u64;
+        if (!due && !self.is_idle_check_failing) || self.claims.is_empty() {
+            return Next::Continue;
+        }
+        self.checked_at_us = now;
+        let claims: Vec<Claim> = self.claims.values().cloned().collect();
+        let rows = match self.sink.progress(&claims).await {
+            Ok(rows) => rows,
+            Err(error) if action(error.kind) == Action::Stop => return Next::Stop(Some(error)),
+            Err(error) => {
+                self.sink.disconnect();
+                self.is_idle_check_failing = true;
+                self.back_off(self.settings.retry.attempts_max + 1, &error).await;
+                return Next::Continue;
+            }
+        };
+        let was_failing = std::mem::take(&mut self.is_idle_check_failing);
+        self.recovered(u32::from(was_failing));
+        let mut lost = Vec::new();
+        for (claim, row) in claims.iter().zip(rows) {
+            let rejection = match row {
+                None => Rejection::Missing,
+                Some((epoch, owner, _)) if epoch != claim.epoch || owner != claim.owner => Rejection::Fenced,
+                Some((_, _, next_offset)) if next_offset != claim.next_offset => Rejection::WentBack,
+                Some(_) => continue,
+            };
+            lost.push((claim.task.clone(), rejection));
+        }
+        if lost.is_empty() {
+            self.count_held().await;
+            return Next::Continue;
+        }
+        self.rewind += 1;
+        for (task, _) in &lost {
+            self.claims.remove(task);
+            self.sink.forget(std::slice::from_ref(task));
+        }
+        let _ = self.replies.send(Reply::Lost(lost));
         Next::Continue
     }
 
@@ -444,7 +512,7 @@ impl Writer {
             from: claim.next_offset,
             to: claim.next_offset,
             marks: claim.marks.clone(),
-            tail_hash: 0,
+            tail_hash: claim.tail_hash,
             last_timestamp_ms: -1,
         };
         let Some(topic) = self.pipeline.topics().iter().position(|topic| *topic.name == *row.task.topic) else {
@@ -472,7 +540,10 @@ impl Writer {
             }
         }
         self.pipeline.take_counts();
-        batch.releases = vec![row.id; batch.records.len().max(1)];
+        // The record may map to several rows, of which only this one is held.
+        let ordinal = usize::try_from(row.id.ordinal).unwrap_or(usize::MAX);
+        batch.records = batch.records.get(ordinal).copied().into_iter().collect();
+        batch.releases = vec![row.id];
         self.reducer.reduce(&mut batch, &self.reduce_tables, &self.settings.order);
         match self.sink.apply(&batch).await {
             Ok(applied) => {

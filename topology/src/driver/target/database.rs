@@ -85,6 +85,7 @@ pub(super) struct Database {
     last_transaction: TransactionId,
     pub(super) references: Vec<Reference>,
     pub(super) refused: BTreeSet<String>,
+    pub(super) missing_tables: BTreeSet<Arc<str>>,
     pub(super) commits: Option<Vec<Commit>>,
     pub(super) orphans_linger: bool,
 }

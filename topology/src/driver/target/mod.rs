@@ -220,6 +220,20 @@ impl MemoryTarget {
         self.lock().database.refused.remove(text);
     }
 
+    /// The table is not there until [`MemoryTarget::create_table`] (rule E5); its rows stay.
+    pub fn drop_table(&self, table: &str) {
+        self.lock().database.missing_tables.insert(table.into());
+    }
+
+    fn missing_tables(&self) -> std::collections::BTreeSet<Arc<str>> {
+        self.lock().database.missing_tables.clone()
+    }
+
+    /// The table is there again.
+    pub fn create_table(&self, table: &str) {
+        self.lock().database.missing_tables.remove(table);
+    }
+
     /// Sets what goes wrong.
     pub fn script(&self, faults: FaultScript) {
         self.lock().faults = faults;

@@ -11,10 +11,10 @@ use super::database::{Database, Lock, Stop, TransactionId};
 use super::rows::{Effect, RowWork};
 use super::{CommitSpan, HeldEntry, HeldState, MemoryTarget, Place, Statement};
 use crate::batch::{Change, ChangeBatch, ChangeKind, HeldId, SnapshotMode, WriteTable};
-use crate::error::{Error, ErrorKind};
-use crate::ledger::{CasOutcome, Claim, ClaimReply, ClaimRequest, LedgerRow, TaskKey, judge_cas};
-use crate::record::{EntityId, Operation};
-use crate::reduce::{ReduceTable, change_of};
+use crate::error::{Error, ErrorKind, Stage};
+use crate::ledger::{CasOutcome, Claim, ClaimReply, ClaimRequest, LedgerRow, Owner, TaskKey, judge_cas};
+use crate::record::{EntityId, Operation, Record, Slot};
+use crate::reduce::{ReduceTable, Reducer, change_of};
 use crate::sink::{Applied, ApplyError, Capabilities, HeldCounts, HeldRow, OutcomeCounts, SinkWriter};
 
 /// First wait of a held row (rule H2), doubled by every attempt.
@@ -161,7 +161,7 @@ impl MemoryWriter {
                     return Ok(None);
                 }
                 if waits_behind {
-                    let error = Error::new(ErrorKind::Dependency, crate::Stage::Write, "waits behind a held row", "");
+                    let error = Error::new(ErrorKind::Dependency, Stage::Write, "waits behind a held row", "");
                     let entry = entry_of(batch, index, HeldState::Queued, &error, places.clone(), 0, now);
                     database.writes(id)?.set_held(task, held_id, Some(entry));
                     return Ok(Some(Err(ErrorKind::Dependency)));
@@ -278,6 +278,85 @@ impl MemoryWriter {
         change_of(&batch.arena, record, index as u32, &ReduceTable::new(self.table(record.entity), snapshot))
     }
 
+    async fn apply_whole(&mut self, batch: &ChangeBatch) -> Result<Applied, ApplyError> {
+        let mut connection = self.take_connection().await?;
+        let result = match self.fast(&mut connection, batch).await {
+            Ok(Fast::Done(applied)) => Ok(applied),
+            Ok(Fast::RowByRow) => self.row_by_row(&mut connection, batch).await,
+            Err(error) => Err(error),
+        };
+        match result {
+            Ok(applied) => {
+                connection.commit().await.map_err(ApplyError::Unknown)?;
+                self.connection = Some(connection);
+                Ok(applied)
+            }
+            Err(error) => {
+                connection.rollback();
+                self.connection = Some(connection);
+                Err(error)
+            }
+        }
+    }
+
+    /// The batch without some tasks (rule E5).
+    fn without(&self, batch: &ChangeBatch, out: &BTreeSet<TaskKey>) -> ChangeBatch {
+        let spans: Vec<_> = batch.spans.iter().filter(|span| !out.contains(&span.task)).cloned().collect();
+        let index_of = |at: &u16| {
+            let task = batch.spans.get(usize::from(*at)).map(|span| &span.task);
+            spans.iter().position(|span| Some(&span.task) == task).map_or(u16::MAX, |at| at as u16)
+        };
+        let span_of_slot: Vec<u16> = batch.span_of_slot.iter().map(index_of).collect();
+        let is_in = |slot: Slot| span_of_slot[usize::from(slot.0)] != u16::MAX;
+        let mut rest = ChangeBatch {
+            arena: batch.arena.clone(),
+            records: batch.records.iter().filter(|record| is_in(record.slot)).copied().collect(),
+            dead: batch.dead.iter().filter(|dead| is_in(dead.slot)).cloned().collect(),
+            ..ChangeBatch::default()
+        };
+        (rest.spans, rest.span_of_slot) = (spans, span_of_slot);
+        let modes: Vec<ReduceTable> =
+            self.tables.iter().zip(&*self.snapshots).map(|(table, mode)| ReduceTable::new(table, *mode)).collect();
+        let order: Vec<EntityId> = self.tables.iter().map(|table| table.entity).collect();
+        Reducer::default().reduce(&mut rest, &modes, &order);
+        rest
+    }
+
+    async fn read_due(&mut self, claims: &[Claim], limit: usize) -> Result<Vec<HeldRow>, Error> {
+        let mut connection = self.take_connection().await?;
+        connection.begin()?;
+        let now = self.target.clock.now_us();
+        let read = |database: &mut Database, id: TransactionId| {
+            let mut due = Vec::new();
+            for claim in claims {
+                let mut taken: BTreeSet<Place> = BTreeSet::new();
+                for (held_id, entry) in database.held(id, &claim.task) {
+                    if entry.state == HeldState::Dead {
+                        continue;
+                    }
+                    let is_head = entry.places.iter().all(|place| !taken.contains(place));
+                    taken.extend(entry.places);
+                    if is_head && entry.retry_at_us <= now && due.len() < limit {
+                        due.push(HeldRow {
+                            task: claim.task.clone(),
+                            id: held_id,
+                            attempts: entry.attempts,
+                            key: entry.key,
+                            value: entry.value,
+                            headers: entry.headers,
+                            timestamp_ms: entry.timestamp_ms,
+                        });
+                    }
+                }
+            }
+            Ok(due)
+        };
+        let due = connection.statement(Statement::Read, read).await?;
+        connection.rollback();
+        self.connection = Some(connection);
+        Ok(due)
+    }
+
     fn table(&self, entity: EntityId) -> &WriteTable {
         &self.tables[usize::from(entity.0)]
     }
@@ -328,61 +407,26 @@ impl SinkWriter for MemoryWriter {
     }
 
     async fn apply(&mut self, batch: &ChangeBatch) -> Result<Applied, ApplyError> {
-        let mut connection = self.take_connection().await?;
-        let result = match self.fast(&mut connection, batch).await {
-            Ok(Fast::Done(applied)) => Ok(applied),
-            Ok(Fast::RowByRow) => self.row_by_row(&mut connection, batch).await,
-            Err(error) => Err(error),
-        };
-        match result {
-            Ok(applied) => {
-                connection.commit().await.map_err(ApplyError::Unknown)?;
-                self.connection = Some(connection);
-                Ok(applied)
-            }
-            Err(error) => {
-                connection.rollback();
-                self.connection = Some(connection);
-                Err(error)
-            }
+        let missing = self.target.missing_tables();
+        let is_missing = |record: &Record| missing.contains(&self.table(record.entity).name);
+        let out: BTreeSet<TaskKey> = batch
+            .records
+            .iter()
+            .filter(|record| is_missing(record))
+            .map(|record| batch.span_of(record.slot).task.clone())
+            .collect();
+        if out.is_empty() {
+            return self.apply_whole(batch).await;
         }
+        let paused = out.iter().map(|task| (task.clone(), table_missing(task))).collect();
+        let rest = self.without(batch, &out);
+        let applied = if rest.spans.is_empty() { Applied::default() } else { self.apply_whole(&rest).await? };
+        Ok(Applied { paused, ..applied })
     }
 
     async fn due_held(&mut self, claims: &[Claim], limit: usize) -> Result<Vec<HeldRow>, Error> {
-        let mut connection = self.take_connection().await?;
-        connection.begin()?;
-        let now = self.target.clock.now_us();
-        let read = |database: &mut Database, id: TransactionId| {
-            let mut due = Vec::new();
-            for claim in claims {
-                let mut taken: BTreeSet<Place> = BTreeSet::new();
-                for (held_id, entry) in database.held(id, &claim.task) {
-                    if entry.state == HeldState::Dead {
-                        continue;
-                    }
-                    let is_head = entry.places.iter().all(|place| !taken.contains(place));
-                    taken.extend(entry.places);
-                    if is_head && entry.retry_at_us <= now && due.len() < limit {
-                        due.push(HeldRow {
-                            task: claim.task.clone(),
-                            id: held_id,
-                            attempts: entry.attempts,
-                            key: entry.key,
-                            value: entry.value,
-                            headers: entry.headers,
-                            timestamp_ms: entry.timestamp_ms,
-                        });
-                    }
-                }
-            }
-            Ok(due)
-        };
-        let due = connection.statement(Statement::Read, read).await?;
-        connection.rollback();
-        self.connection = Some(connection);
-        Ok(due)
+        self.read_due(claims, limit).await
     }
-
     async fn held_counts(&mut self, claims: &[Claim]) -> Result<HeldCounts, Error> {
         let mut connection = self.take_connection().await?;
         connection.begin()?;
@@ -403,6 +447,17 @@ impl SinkWriter for MemoryWriter {
         Ok(counts)
     }
 
+    async fn progress(&mut self, claims: &[Claim]) -> Result<Vec<Option<(i64, Owner, i64)>>, Error> {
+        let mut connection = self.take_connection().await?;
+        let read = |database: &mut Database, _| {
+            let rows = claims.iter().map(|claim| database.tables.ledger.get(&claim.task));
+            Ok(rows.map(|row| row.map(|row| (row.epoch, row.owner, row.next_offset))).collect())
+        };
+        let rows = connection.statement(Statement::Read, read).await?;
+        self.connection = Some(connection);
+        Ok(rows)
+    }
+
     async fn probe(&mut self) -> Result<(), Error> {
         let mut connection = self.take_connection().await?;
         connection.statement(Statement::Read, |_, _| Ok(())).await?;
@@ -415,6 +470,10 @@ impl SinkWriter for MemoryWriter {
     fn disconnect(&mut self) {
         self.connection = None;
     }
+}
+
+fn table_missing(task: &TaskKey) -> Error {
+    Error::new(ErrorKind::Schema, Stage::Write, "table is missing", task.to_string())
 }
 
 /// BAT-1, asserted again where it is relied on.
