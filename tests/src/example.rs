@@ -179,25 +179,12 @@ impl Running {
         files
             .iter()
             .map(|file| {
-                let text = self.expand(&std::fs::read_to_string(file).expect("readable"));
+                let text = expand(&std::fs::read_to_string(file).expect("readable"), &self.variables);
                 let mut connector: Value = serde_json::from_str(&text).expect("a connector is JSON");
                 let name = connector["name"].as_str().expect("a connector has a name").to_owned();
                 (name, connector["config"].take())
             })
             .collect()
-    }
-
-    /// Puts variables, or their defaults, in the place of `${NAME:-default}`.
-    fn expand(&self, text: &str) -> String {
-        let mut parts = text.split("${");
-        let mut expanded = parts.next().unwrap_or_default().to_owned();
-        for part in parts {
-            let (reference, rest) = part.split_once('}').expect("`${` has an end");
-            let (name, default) = reference.split_once(":-").unwrap_or((reference, ""));
-            expanded.push_str(self.variables.get(name).map_or(default, String::as_str));
-            expanded.push_str(rest);
-        }
-        expanded
     }
 
     /// Removes connectors, replication slots, databases and topics.
@@ -255,7 +242,21 @@ impl Running {
     }
 }
 
-async fn status_of(client: &reqwest::Client, address: &str) -> Vec<String> {
+/// Puts variables, or their defaults, in the place of `${NAME:-default}`.
+pub fn expand(text: &str, variables: &BTreeMap<String, String>) -> String {
+    let mut parts = text.split("${");
+    let mut expanded = parts.next().unwrap_or_default().to_owned();
+    for part in parts {
+        let (reference, rest) = part.split_once('}').expect("`${` has an end");
+        let (name, default) = reference.split_once(":-").unwrap_or((reference, ""));
+        expanded.push_str(variables.get(name).map_or(default, String::as_str));
+        expanded.push_str(rest);
+    }
+    expanded
+}
+
+/// States of a connector and its tasks.
+pub async fn status_of(client: &reqwest::Client, address: &str) -> Vec<String> {
     let Ok(reply) = client.get(format!("{address}/status")).send().await else { return Vec::new() };
     let status: Value = reply.json().await.unwrap_or_default();
     let connector = status["connector"]["state"].as_str().map(str::to_owned);

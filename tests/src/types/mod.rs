@@ -3,6 +3,7 @@
 
 mod compare;
 mod kinds;
+pub mod matrix;
 mod page;
 mod pairs;
 mod values;

@@ -3,3 +3,4 @@
 mod capture;
 mod connectors;
 mod stack;
+mod types;

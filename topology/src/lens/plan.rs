@@ -139,6 +139,11 @@ pub(super) struct KeyProgram {
 }
 
 impl LensPlan {
+    /// Whether the decoder must decode the row before of updates, too: for histories, and to see changes of a declared key.
+    pub fn needs_before(&self) -> bool {
+        self.with_before || self.explicit_key
+    }
+
     fn step(&self, column: usize, layout: &Layout) -> Option<Step> {
         let Target { origin, native } = &self.targets[column];
         let Origin::Column { name, live, values, fraction, .. } = origin else { return None };

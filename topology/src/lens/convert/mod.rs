@@ -101,6 +101,8 @@ pub enum Convert {
     Copy,
     /// A negative number is an unsigned one that Debezium's `bigint.unsigned.handling.mode=long` wrapped.
     Wrapped(Box<Convert>),
+    /// 1900 is Debezium's word for MySQL's year 0000, which has no 1900.
+    ZeroYear(Box<Convert>),
     /// Without the blanks that pad the source's CHAR(n).
     Stripped(Box<Convert>),
     /// To a truth value.
@@ -223,6 +225,9 @@ pub fn plan(source: &Kind, target: &Kind, context: &Context<'_>) -> Planned {
     } else {
         to(source, target, context, strip)
     };
+    if matches!(source, Kind::Year) {
+        return Planned { convert: Convert::ZeroYear(Box::new(convert)), fit };
+    }
     if is_padded_source && !is_text {
         return Planned { convert: Convert::Stripped(Box::new(convert)), fit };
     }
@@ -319,6 +324,9 @@ impl Convert {
                 Cell::I64(number) if number < 0 => then.run(Cell::U64(number as u64), arena, scratch),
                 _ => then.run(cell, arena, scratch),
             },
+            Convert::ZeroYear(then) => {
+                then.run(if cell == Cell::I64(1900) { Cell::I64(0) } else { cell }, arena, scratch)
+            }
             Convert::Stripped(then) => {
                 let stripped = text::to_text(cell, arena, scratch, u64::MAX, true)?;
                 then.run(stripped, arena, scratch)

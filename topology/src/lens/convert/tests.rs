@@ -49,6 +49,14 @@ fn a_bigint_unsigned_that_debezium_wrapped_is_unwrapped() {
 }
 
 #[test]
+fn the_year_zero_comes_as_1900() {
+    for target in [Kind::Year, int(16), TEXT] {
+        let zero = if target == TEXT { Value::from("0") } else { Value::I64(0) };
+        assert_eq!(to(&Kind::Year, &target, Value::I64(1900)), Ok(zero));
+    }
+}
+
+#[test]
 fn tinyint_and_boolean_meet_in_both_forms() {
     for value in [Value::Bool(true), Value::I64(1)] {
         assert_eq!(to(&int(16), &Kind::Bool, value.clone()), Ok(Value::Bool(true)));

@@ -1,0 +1,118 @@
+//! Every column type over five pairs of engines, through real connectors: `docs/types.md` holds what these tests show.
+
+use std::fmt::Write;
+use std::sync::Arc;
+
+use avro::{DecoderOptions, EnvelopeDecoder, RegistryClient, RegistryOptions};
+use tidelock_tests::servers;
+use tidelock_tests::types::matrix::{Matrix, column, read_topic};
+use tidelock_tests::types::{PAIRS, kind};
+use topology::data::{Arena, Layouts};
+use topology::lens::convert::{Context, Fit, Scratch, plan};
+use topology::raw::{Decode, DecodeError, Decoded, RawRecord};
+
+/// Every record that the connector published, decoded; the outcome of converting each cell, by column.
+async fn refusals(matrix: &Matrix) -> String {
+    let client = RegistryClient::new(&RegistryOptions::new([servers::registry()])).expect("an address");
+    let mut decoder = EnvelopeDecoder::new(DecoderOptions::default(), client.cache());
+    let (mut arena, mut layouts) = (Arena::default(), Layouts::default());
+    let mut records = Vec::new();
+    let topic = matrix.topic();
+    read_topic(&topic, |key, value| records.push((key.map(<[u8]>::to_vec), value.map(<[u8]>::to_vec))));
+    assert!(records.len() >= 2 * matrix.row_count(), "{} records", records.len());
+    let mut report = String::new();
+    for (offset, (key, value)) in records.iter().enumerate() {
+        let raw = RawRecord {
+            topic: 0,
+            offset: offset as i64,
+            timestamp_ms: -1,
+            key: key.as_deref(),
+            value: value.as_deref(),
+            headers: &[],
+        };
+        let record = loop {
+            match decoder.decode(&raw, &mut arena, &mut layouts) {
+                Err(DecodeError::SchemaNeeded(id)) => drop(client.fetch(id).await.expect("the registry knows the id")),
+                Err(DecodeError::Bad(error)) => {
+                    let _ = writeln!(report, "record {offset}: {error}");
+                    break None;
+                }
+                Ok(Decoded::Ignored(_)) => break None,
+                Ok(Decoded::Change(record)) => break Some(record),
+            }
+        };
+        let Some(record) = record else { continue };
+        let layout = Arc::clone(layouts.get(record.layout));
+        let row = record.after.expect("inserts carry their row");
+        for (index, case) in matrix.pair.cases.iter().enumerate() {
+            let name = column(index);
+            let Some(at) = layout.position(&name) else {
+                let _ = writeln!(report, "{name} {} is not sent", case.source);
+                continue;
+            };
+            let (live, target) = (kind(matrix.pair.source, case.source), kind(matrix.pair.target, case.target));
+            let (source, sent) = (matrix.pair.source, &layout.columns[at].kind);
+            let context = Context {
+                source,
+                target: matrix.pair.target,
+                live: Some(&live),
+                native: case.target,
+                ..Context::default()
+            };
+            let planned = plan(sent, &target, &context);
+            let cell = arena.row(row)[at];
+            let outcome = planned.convert.run(cell, &mut arena, &mut Scratch::default());
+            if matches!(planned.fit, Fit::Impossible(_)) || outcome.is_err() {
+                let value = arena.value(cell);
+                let _ = writeln!(
+                    report,
+                    "{name} {} → {}: sent as {sent:?}: {} {outcome:?} {value:?}",
+                    case.source, case.target, planned.fit
+                );
+            }
+        }
+        arena.clear();
+    }
+    report
+}
+
+async fn connector_values_convert(pair: &str) {
+    let pair = PAIRS.iter().find(|known| known.name == pair).expect("one of the five pairs");
+    let matrix = Arc::new(Matrix::new(pair));
+    let running = Arc::clone(&matrix);
+    // A task of its own, so that what it made is removed even when it panics.
+    let outcome = tokio::spawn(async move {
+        running.create().await;
+        running.publish().await;
+        refusals(&running).await
+    })
+    .await;
+    matrix.remove().await;
+    let report = outcome.unwrap_or_else(|panic| std::panic::resume_unwind(panic.into_panic()));
+    assert!(report.is_empty(), "{report}");
+}
+
+#[tokio::test]
+async fn values_of_mysql_convert_for_postgres() {
+    connector_values_convert("mysql_postgres").await;
+}
+
+#[tokio::test]
+async fn values_of_postgres_convert_for_mysql() {
+    connector_values_convert("postgres_mysql").await;
+}
+
+#[tokio::test]
+async fn values_of_mysql_convert_for_mysql() {
+    connector_values_convert("mysql_mysql").await;
+}
+
+#[tokio::test]
+async fn values_of_postgres_convert_for_postgres() {
+    connector_values_convert("postgres_postgres").await;
+}
+
+#[tokio::test]
+async fn values_of_mariadb_convert_for_postgres() {
+    connector_values_convert("mariadb_postgres").await;
+}
