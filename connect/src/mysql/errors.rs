@@ -139,7 +139,7 @@ pub(crate) fn kind(number: u16, state: &str) -> Option<ErrorKind> {
         | 1264 | 1690 // out of range
         | 1265 // data truncated: ENUM, SET, numbers with text behind
         | 1292 | 1411 | 1441 | 1525 // no such date, time or number
-        | 1300 | 1366 | 1977 | 3854 // text that the column's character set can't hold, bytes that are no text
+        | 1300 | 1366 | 1977 | 3854 | 3988 // text that the column's character set can't hold, bytes that are no text
         | 1365 // division by zero, in a CHECK or generated column
         | 1367 // illegal value for type
         | 1406 | 1162 | 1301 // too long

@@ -2,5 +2,6 @@
 
 mod capture;
 mod connectors;
+mod mysql_session;
 mod stack;
 mod types;
