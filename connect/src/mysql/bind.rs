@@ -76,7 +76,7 @@ pub(crate) enum Form {
     Date,
     /// DATETIME or TIMESTAMP with so many digits of fraction.
     DateTime { precision: u8 },
-    /// TIME with so many digits of fraction.
+    /// TIME with so many digits of fraction, as text: MySQL refuses binary ones of 838 hours and a fraction, which the column can hold.
     Time { precision: u8 },
 }
 
@@ -127,11 +127,10 @@ impl ColumnForm {
             Form::Unsigned | Form::Bits => <u64 as Type<MySql>>::type_info(),
             Form::Single => <f32 as Type<MySql>>::type_info(),
             Form::Double => <f64 as Type<MySql>>::type_info(),
-            Form::Decimal { .. } | Form::Text { .. } => <str as Type<MySql>>::type_info(),
+            Form::Decimal { .. } | Form::Text { .. } | Form::Time { .. } => <str as Type<MySql>>::type_info(),
             Form::Bytes { .. } => <[u8] as Type<MySql>>::type_info(),
             Form::Date => types.date.clone(),
             Form::DateTime { .. } => types.datetime.clone(),
-            Form::Time { .. } => <sqlx::mysql::types::MySqlTime as Type<MySql>>::type_info(),
         };
         ColumnForm { form, name: column.name.as_ref().into(), nullable, type_info }
     }
@@ -294,21 +293,33 @@ fn encode(view: View<'_>, column: &ColumnForm, out: &mut Vec<u8>) -> Result<IsNu
                     return Err(column.refuse("outside ±838:59:59"));
                 }
                 check_fraction(magnitude, precision, column)?;
-                let [hours, minutes, seconds] = clock(magnitude % time::DAY_MICROSECONDS);
-                #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)] // below 35 days, below one million
-                let (days, fraction) = ((magnitude / time::DAY_MICROSECONDS) as u32, (magnitude % 1_000_000) as u32);
-                out.push(if fraction != 0 { 12 } else { 8 });
-                out.push(u8::from(v < 0));
-                out.extend_from_slice(&days.to_le_bytes());
-                out.extend_from_slice(&[hours, minutes, seconds]);
-                if fraction != 0 {
-                    out.extend_from_slice(&fraction.to_le_bytes());
-                }
+                put_time(v, out);
             }
             _ => return Err(column.mismatch()),
         },
     }
     Ok(IsNull::No)
+}
+
+/// `[-]hhh:mm:ss.ffffff`, the fraction only where it is not zero.
+#[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)] // single digits
+fn put_time(microseconds: i64, out: &mut Vec<u8>) {
+    let magnitude = microseconds.abs();
+    let (seconds, fraction) = (magnitude / 1_000_000, magnitude % 1_000_000);
+    let digit = |number: i64, unit: i64| b'0' + (number / unit % 10) as u8;
+    let hours = seconds / 3600;
+    put_length(9 + usize::from(microseconds < 0) + if fraction != 0 { 7 } else { 0 }, out);
+    if microseconds < 0 {
+        out.push(b'-');
+    }
+    out.extend([digit(hours, 100), digit(hours, 10), digit(hours, 1)]);
+    for part in [seconds / 60 % 60, seconds % 60] {
+        out.extend([b':', digit(part, 10), digit(part, 1)]);
+    }
+    if fraction != 0 {
+        out.push(b'.');
+        out.extend([100_000, 10_000, 1_000, 100, 10, 1].map(|unit| digit(fraction, unit)));
+    }
 }
 
 /// 838:59:59 in microseconds, the longest TIME.
@@ -576,9 +587,14 @@ mod tests {
     #[test]
     fn durations_keep_sign_and_days_and_stay_in_range() {
         let kind = || Kind::Duration { precision: 0 };
-        assert_eq!(bind(kind(), Value::Duration(-TIME_MAX)).unwrap(), [8, 1, 34, 0, 0, 0, 22, 59, 59]);
+        let text =
+            |value| String::from_utf8(bind(Kind::Duration { precision: 6 }, value).unwrap()[1..].to_vec()).unwrap();
+        assert_eq!(text(Value::Duration(-TIME_MAX)), "-838:59:59");
+        assert_eq!(text(Value::Duration(TIME_MAX - 1)), "838:59:58.999999");
+        assert_eq!(text(Value::Duration(-1)), "-000:00:00.000001");
+        assert_eq!(text(Value::Time(time::DAY_MICROSECONDS)), "024:00:00");
         assert!(bind(kind(), Value::Duration(TIME_MAX + 1_000_000)).is_err());
-        assert_eq!(bind(kind(), Value::Time(time::DAY_MICROSECONDS)).unwrap(), [8, 0, 1, 0, 0, 0, 0, 0, 0]);
+        assert!(bind(kind(), Value::Duration(1)).is_err(), "a fraction");
     }
 
     #[test]

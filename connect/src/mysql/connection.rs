@@ -64,6 +64,9 @@ impl MySqlConnector {
         let expected = "expected mysql://user:password@host:port/database";
         // MariaDB's own scheme is the same protocol.
         let url = url.strip_prefix("mariadb://").map_or_else(|| url.to_owned(), |rest| format!("mysql://{rest}"));
+        if !url.starts_with("mysql://") {
+            return Err(refused(expected));
+        }
         let options = MySqlConnectOptions::from_str(&url).map_err(|error| refused(expected).with_source(error))?;
         if options.get_database().is_none_or(str::is_empty) {
             return Err(refused("it names no database; append /name"));

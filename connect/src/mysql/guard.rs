@@ -220,7 +220,9 @@ pub(super) async fn prove(
     from: &str,
 ) -> SqlResult<Result<Strategy, Vec<String>>> {
     let mut reasons = Vec::new();
-    let log = one_text(connection, "SELECT CONCAT(@@log_bin, ' ', @@binlog_format)").await.map_err(failed)?;
+    let log = one_text(connection, "SELECT CONCAT(IF(@@global.log_bin, 1, 0), ' ', @@global.binlog_format)")
+        .await
+        .map_err(failed)?;
     if log != "1 ROW" {
         reasons.push(format!("the binary log must be on with binlog_format = ROW (log_bin, binlog_format are {log})"));
     }
@@ -245,16 +247,16 @@ async fn prove_gtid(connection: &mut MySqlConnection, tagging: &Tagging) -> SqlR
     }
     // A slot that no writer takes: its number is free for ever, for the transaction is rolled back.
     let uuid = uuid_of(connection, tagging, u32::MAX).await?;
-    let begun = plain(connection, &format!("SET gtid_next = '{uuid}:1'; START TRANSACTION")).await;
+    match plain(connection, &format!("SET gtid_next = '{uuid}:1'; START TRANSACTION")).await {
+        // Without the right not even AUTOMATIC may be set.
+        Err(error) if number(&error) == Some(1227) => {
+            return Ok(Err("the user lacks REPLICATION_APPLIER, which gtid_next needs".to_owned()));
+        }
+        begun => begun.map_err(failed)?,
+    }
     let executed = plain(connection, "SELECT 1").await;
     plain(connection, ROLLBACK_TAGGED).await.map_err(failed)?;
-    match begun.and(executed) {
-        Ok(()) => Ok(Ok(())),
-        Err(error) if matches!(number(&error), Some(1227 | 1229 | 1231)) => {
-            Ok(Err("the user lacks REPLICATION_APPLIER, which gtid_next needs".to_owned()))
-        }
-        Err(error) => Err(failed(error)),
-    }
+    executed.map(Ok).map_err(failed)
 }
 
 async fn prove_server_id(connection: &mut MySqlConnection, tagging: &Tagging) -> SqlResult<Result<(), String>> {

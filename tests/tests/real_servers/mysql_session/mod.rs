@@ -38,7 +38,11 @@ impl Fixture {
     async fn tagged(server: Server, name: &str, schema: &[&str], tagging: Option<Tagging>) -> Fixture {
         let database = format!("session_test_{name}");
         let mut admin = MySqlConnection::connect(&server.url(Role::Admin, "mysql")).await.expect("the server answers");
-        for sql in [format!("DROP DATABASE IF EXISTS {database}"), format!("CREATE DATABASE {database}"), format!("USE {database}")] {
+        for sql in [
+            format!("DROP DATABASE IF EXISTS {database}"),
+            format!("CREATE DATABASE {database}"),
+            format!("USE {database}"),
+        ] {
             run(&mut admin, &sql).await;
         }
         for sql in schema {
@@ -65,7 +69,12 @@ impl Fixture {
         rows.iter().map(|row| self.arena.push_values(row)).collect()
     }
 
-    async fn write(&mut self, plan: &Arc<TablePlan>, operation: RowOperation, rows: &[Vec<Value>]) -> SqlResult<Written> {
+    async fn write(
+        &mut self,
+        plan: &Arc<TablePlan>,
+        operation: RowOperation,
+        rows: &[Vec<Value>],
+    ) -> SqlResult<Written> {
         let columns = match operation {
             RowOperation::Delete | RowOperation::Rename => vec![],
             RowOperation::Update => plan.rest(),

@@ -25,7 +25,10 @@ async fn upserts_insert_and_update_whatever_indexes_the_table_has() {
             let written = f.write(&plan, RowOperation::Upsert, &second).await.unwrap();
             assert_eq!(written.matched, 1500);
             assert_eq!(
-                f.dump("SELECT name, COUNT(*), MIN(id), MAX(id), COUNT(DISTINCT email) FROM users GROUP BY name ORDER BY 1").await,
+                f.dump(
+                    "SELECT name, COUNT(*), MIN(id), MAX(id), COUNT(DISTINCT email) FROM users GROUP BY name ORDER BY 1"
+                )
+                .await,
                 ["first|1000|0|999|1000", "second|1500|1000|2499|1500"],
                 "id 0 is a row of its own (NO_AUTO_VALUE_ON_ZERO)"
             );
@@ -75,21 +78,37 @@ async fn a_partial_update_sets_its_columns_of_rows_that_are_there_and_inserts_no
         for (name, schema) in [("partial_a", USERS), ("partial_b", USERS_UNIQUE)] {
             let mut f = Fixture::new(server, name, &[schema]).await;
             let plan = f.plan("users").await;
-            f.write(&plan, RowOperation::Upsert, &(0..100).map(|id| user(id, &format!("{id}@x"), "n")).collect::<Vec<_>>()).await.unwrap();
+            f.write(
+                &plan,
+                RowOperation::Upsert,
+                &(0..100).map(|id| user(id, &format!("{id}@x"), "n")).collect::<Vec<_>>(),
+            )
+            .await
+            .unwrap();
             // `email` is NOT NULL without default and not sent: the row can't be spelled as an INSERT.
             let shape = Shape::new(&plan, RowOperation::Update, vec![2]);
-            let row = |id| vec![Value::I64(id), Value::Unavailable, "new".into(), Value::Unavailable, Value::Unavailable];
+            let row =
+                |id| vec![Value::I64(id), Value::Unavailable, "new".into(), Value::Unavailable, Value::Unavailable];
             let written = f.write_shape(&shape, &(90..110).map(row).collect::<Vec<_>>()).await.unwrap();
             assert_eq!(written.matched, 10, "rows that are not there park their changes");
             // All required columns are sent.
             let shape = Shape::new(&plan, RowOperation::Update, vec![1, 3]);
-            let row = |id: i64| vec![Value::I64(id), format!("{id}@z").as_str().into(), Value::Unavailable, "seen".into(), Value::Unavailable];
+            let row = |id: i64| {
+                vec![
+                    Value::I64(id),
+                    format!("{id}@z").as_str().into(),
+                    Value::Unavailable,
+                    "seen".into(),
+                    Value::Unavailable,
+                ]
+            };
             let written = f.write_shape(&shape, &(95..120).map(row).collect::<Vec<_>>()).await.unwrap();
             assert_eq!(written.matched, 5);
             let written = f.write_shape(&shape, &[row(0), row(500)]).await.unwrap();
             assert_eq!(written.matched, 1);
             assert_eq!(
-                f.dump("SELECT name, note, COUNT(*), SUM(email LIKE '%@z') FROM users GROUP BY 1, 2 ORDER BY 1, 2").await,
+                f.dump("SELECT name, note, COUNT(*), SUM(email LIKE '%@z') FROM users GROUP BY 1, 2 ORDER BY 1, 2")
+                    .await,
                 ["n|NULL|89|0", "n|seen|1|1", "new|NULL|5|0", "new|seen|5|5"]
             );
             f.done().await;
@@ -162,7 +181,8 @@ async fn a_batch_larger_than_a_packet_goes_in_several_statements() {
         let rows: Vec<_> = (0..40).map(|n| vec![Value::I64(n), Value::Bytes(vec![7; 1_000_000])]).collect();
         f.write(&plan, RowOperation::Upsert, &rows).await.unwrap();
         assert_eq!(f.dump("SELECT COUNT(*), SUM(LENGTH(b)) FROM t").await, ["40|40000000"]);
-        let huge = f.write(&plan, RowOperation::Upsert, &[vec![Value::I64(99), Value::Bytes(vec![7; 80_000_000])]]).await;
+        let huge =
+            f.write(&plan, RowOperation::Upsert, &[vec![Value::I64(99), Value::Bytes(vec![7; 80_000_000])]]).await;
         assert_eq!(huge.unwrap_err().kind(), ErrorKind::Data);
         f.done().await;
     }
@@ -180,7 +200,8 @@ async fn errors_of_the_servers_are_told_apart() {
         ];
         let mut f = Fixture::new(server, "errors", &schema).await;
         let plan = f.plan("t").await;
-        let row = |id, parent: Value, s: i64, e: &str| vec![Value::I64(id), parent, Value::I64(s), e.into(), Value::Null];
+        let row =
+            |id, parent: Value, s: i64, e: &str| vec![Value::I64(id), parent, Value::I64(s), e.into(), Value::Null];
         for (given, kind, constraint) in [
             (row(1, Value::I64(9), 1, "a"), ErrorKind::Dependency, Some("to_parent")),
             (row(1, Value::Null, -1, "a"), ErrorKind::Data, Some("positive")),
@@ -189,7 +210,12 @@ async fn errors_of_the_servers_are_told_apart() {
             (row(666, Value::Null, 1, "a"), ErrorKind::Data, None),
         ] {
             let error = f.write(&plan, RowOperation::Upsert, std::slice::from_ref(&given)).await.unwrap_err();
-            assert_eq!((error.kind(), error.constraint.as_deref(), error.known), (kind, constraint, true), "{given:?}: {}", error.error);
+            assert_eq!(
+                (error.kind(), error.constraint.as_deref(), error.known),
+                (kind, constraint, true),
+                "{given:?}: {}",
+                error.error
+            );
             if constraint == Some("to_parent") {
                 assert_eq!(error.parent.as_deref(), Some("parents"));
             }

@@ -109,7 +109,8 @@ async fn the_catalogue_is_read_as_kinds() {
         assert_eq!((&*fk.name, &*fk.parent, &fk.columns[..], &*fk.parent_columns[0]), ("fk", "p", &[1][..], "id"));
         assert_eq!((fk.on_delete, fk.on_update), (ReferentialAction::Cascade, ReferentialAction::SetNull));
         assert!(c.unique_indexes[0].partial, "unique over the beginning of a column");
-        assert_eq!(c.triggers.len(), usize::from(false), "the writer may not see triggers without the privilege");
+        // MySQL shows triggers only to those who may make some.
+        assert!(c.triggers.is_empty() || c.triggers == ["watcher"]);
         let collation = c.column("name").unwrap().collation.clone().unwrap();
         assert!(!collation.exact && collation.pads);
         f.done().await;
@@ -128,7 +129,11 @@ async fn hostile_values_of_all_types_arrive_exactly() {
         let read = "SELECT id, i8, b1, u16, i24, u32, i64, price, whole, f = CAST(1.1754944e-38 AS FLOAT), d, HEX(flags), HEX(flag), \
              c, v, HEX(txt), HEX(bin), HEX(vb), HEX(blb), day, dt0, dt6, ts3, tm6, y, j, e, s FROM t ORDER BY id";
         // MariaDB casts to FLOAT only in comparisons of its own; MySQL reads the literal alike.
-        let read = if server == Server::Mariadb { read.replace("f = CAST(1.1754944e-38 AS FLOAT)", "f BETWEEN 1.17549e-38 AND 1.1755e-38") } else { read.to_owned() };
+        let read = if server == Server::Mariadb {
+            read.replace("f = CAST(1.1754944e-38 AS FLOAT)", "f BETWEEN 1.17549e-38 AND 1.1755e-38")
+        } else {
+            read.to_owned()
+        };
         let rows = f.dump(&read).await;
         assert_eq!(rows[0], format!("0{}", "|NULL".repeat(27)));
         assert_eq!(
@@ -155,7 +160,16 @@ async fn what_the_engine_would_round_cut_or_invent_is_refused() {
         let good = || {
             let price = Value::decimal("1.50").unwrap();
             let instant = Value::TimestampTz(1_000_000_000_000_000);
-            vec![Value::I64(1), price, Value::Timestamp(0), "abc".into(), Value::I64(0), "é".into(), instant, Value::Json("1".into())]
+            vec![
+                Value::I64(1),
+                price,
+                Value::Timestamp(0),
+                "abc".into(),
+                Value::I64(0),
+                "é".into(),
+                instant,
+                Value::Json("1".into()),
+            ]
         };
         f.write(&plan, RowOperation::Upsert, &[good()]).await.unwrap();
         for (at, bad) in [
@@ -169,12 +183,13 @@ async fn what_the_engine_would_round_cut_or_invent_is_refused() {
             (5, "€😀".into()),
             (6, Value::Null),
             (6, Value::TimestampTz(-1_000_000)),
-            (6, Value::TimestampTz(super::super::mysql_session::values::at("2200-01-01 00:00:00"))),
+            (6, Value::TimestampTz(time::parse_timestamp("2200-01-01 00:00:00").unwrap())),
             (7, Value::Json("{broken".into())),
         ] {
             let mut row = good();
             row[at] = bad.clone();
-            let error = f.write(&plan, RowOperation::Upsert, &[row]).await.expect_err(&format!("{at} {bad:?} on {server:?}"));
+            let error =
+                f.write(&plan, RowOperation::Upsert, &[row]).await.expect_err(&format!("{at} {bad:?} on {server:?}"));
             assert_eq!(error.kind(), ErrorKind::Data, "{at} {bad:?}: {}", error.error);
             assert!(!error.error.to_string().contains("broken"), "no values in messages");
         }
@@ -201,11 +216,18 @@ async fn keys_of_all_types_are_found_again() {
             ("k_year", "YEAR", [Value::I64(1999), Value::I64(2155)]),
         ] {
             // The unique column makes the session look at the present rows first.
-            let mut f = Fixture::new(server, name, &[&format!("CREATE TABLE t (k {definition} PRIMARY KEY, u INT UNIQUE, v INT)")]).await;
+            let mut f = Fixture::new(
+                server,
+                name,
+                &[&format!("CREATE TABLE t (k {definition} PRIMARY KEY, u INT UNIQUE, v INT)")],
+            )
+            .await;
             let plan = f.plan("t").await;
             for version in [1, 2] {
                 let rows = values.clone().map(|key| vec![key, Value::Null, Value::I64(version)]);
-                f.write(&plan, RowOperation::Upsert, &rows).await.unwrap_or_else(|error| panic!("{name} on {server:?}: {}", error.error));
+                f.write(&plan, RowOperation::Upsert, &rows)
+                    .await
+                    .unwrap_or_else(|error| panic!("{name} on {server:?}: {}", error.error));
             }
             assert_eq!(f.dump("SELECT COUNT(*), MIN(v) FROM t").await, ["2|2"], "{name} on {server:?}");
             let deleted = f.write(&plan, RowOperation::Delete, &values.clone().map(|key| vec![key])).await.unwrap();
