@@ -107,7 +107,7 @@ pub(crate) async fn prove_tag(config: &Config, at: &str, from: &str) -> Result<S
     let site = config.sites.get(at).ok_or_else(|| wrong(at, "there is no such site"))?;
     let wanted = strategy(site).ok_or_else(|| wrong(at, "has no loop guard in this version"))?;
     let address = site.address().ok_or_else(|| wrong(at, "has no url"))?;
-    let proven = match site.kind {
+    let proven: std::result::Result<Strategy, Vec<String>> = match site.kind {
         #[cfg(feature = "mysql")]
         SiteKind::Mysql | SiteKind::Mariadb => {
             mysql(config, site, address.expose(), None)?.prove(&tags(config)?, from).await?

@@ -24,6 +24,7 @@ mod tests;
 
 use std::path::Path;
 
+#[cfg(feature = "rest")]
 pub(crate) use expand::expand;
 pub(crate) use kafka::Kafka;
 pub(crate) use link::Link;
