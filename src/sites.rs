@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use connect::sql::connection::{Connector, SqlConnection};
+use topology::data::Value;
 use topology::guard::{GuardSite, SiteTags, Strategy};
 use topology::lens::convert::Engine;
 use topology::{Error, ErrorKind, Result, Stage};
@@ -102,7 +103,7 @@ pub(crate) async fn connect(config: &Config, name: &str, from: Option<&str>) -> 
 ///
 /// # Errors
 /// `Configuration` with the reasons when the server or our rights there do not allow it; others when it could not be asked.
-#[allow(unused_variables, unreachable_patterns)]
+#[allow(unused_variables, unreachable_patterns, unused_imports)]
 pub(crate) async fn prove_tag(config: &Config, at: &str, from: &str) -> Result<Strategy> {
     let site = config.sites.get(at).ok_or_else(|| wrong(at, "there is no such site"))?;
     let wanted = strategy(site).ok_or_else(|| wrong(at, "has no loop guard in this version"))?;
@@ -112,12 +113,23 @@ pub(crate) async fn prove_tag(config: &Config, at: &str, from: &str) -> Result<S
         SiteKind::Mysql | SiteKind::Mariadb => {
             mysql(config, site, address.expose(), None)?.prove(&tags(config)?, from).await?
         }
-        _ => {
+        #[cfg(feature = "sqlite")]
+        SiteKind::Sqlite => {
             let mut session = connect(config, at, Some(from)).await?;
-            session.begin(true).await?;
-            session.rollback().await?;
-            Ok(wanted)
+            let table = connect::sql::statements::ORIGIN;
+            let found = session
+                .query("SELECT 1 FROM sqlite_master WHERE type = 'table' AND name = ?1", &[Value::Text(table.into())])
+                .await?;
+            match found.is_empty() {
+                true => Err(vec![format!("there is no table {table}; run `tidelock capture install` first")]),
+                false => {
+                    session.begin(true).await?;
+                    session.rollback().await?;
+                    Ok(wanted)
+                }
+            }
         }
+        kind => Err(vec![format!("a {kind} keeps no marks")]),
     };
     proven.map_err(|reasons| {
         wrong(&format!("{at}.guard"), &format!("{} does not work there: {}", wanted.name(), reasons.join("; ")))
