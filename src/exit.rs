@@ -27,9 +27,17 @@ impl From<Problems> for Failure {
 impl From<topology::Error> for Failure {
     fn from(error: topology::Error) -> Failure {
         match error.kind {
-            topology::ErrorKind::Configuration => Failure::Configuration(Problems::one("", error.to_string())),
+            topology::ErrorKind::Configuration => Failure::Configuration(Problems::one("", configuration(&error))),
             _ => Failure::Run(with_causes(&error)),
         }
+    }
+}
+
+/// A configuration error in the form of the others: the detail begins with the path.
+pub(crate) fn configuration(error: &topology::Error) -> String {
+    match std::error::Error::source(error) {
+        Some(cause) => format!("{}: {}", error.detail, with_causes(cause)),
+        None => error.detail.clone(),
     }
 }
 

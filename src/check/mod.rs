@@ -8,6 +8,7 @@ mod report;
 mod servers;
 mod topics;
 
+use topology::ErrorKind;
 use topology::batch::WriteMode;
 
 use self::entities::Seen;
@@ -15,7 +16,7 @@ use self::report::{Report, Severity};
 use self::servers::Roles;
 use crate::config::{Config, GuardChoice};
 use crate::directions::{self, Direction};
-use crate::exit::{Failure, Result, with_causes};
+use crate::exit::{Failure, Result, configuration, with_causes};
 use crate::sites;
 
 /// Prints the report.
@@ -110,7 +111,8 @@ async fn guard(config: &Config, direction: &Direction, report: &mut Report) {
     if direction.mode == WriteMode::Mirror {
         match sites::prove_tag(config, &direction.source, &direction.target).await {
             Ok(_) => report.line("proven: a tagged transaction was begun and rolled back"),
-            Err(error) => report.error(with_causes(&error)),
+            Err(error) if error.kind == ErrorKind::Configuration => report.error(configuration(&error)),
+            Err(error) => report.error(format!("cannot prove the loop guard: {}", with_causes(&error))),
         }
     }
 }

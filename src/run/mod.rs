@@ -17,7 +17,7 @@ use self::lanes::{Schemas, Shared};
 use self::plan::Plan;
 use crate::config::{Config, Problems, Start};
 use crate::directions::{self, Direction};
-use crate::exit::{Failure, Result, with_causes};
+use crate::exit::{Failure, Result, configuration, with_causes};
 use crate::http::Server;
 use crate::metrics::{LaneMetrics, Metrics, StatusBoard};
 use crate::{shutdown, sites};
@@ -114,7 +114,7 @@ async fn first_plans(config: &Config, tags: &SiteTags, directions: &[Direction])
         match plan::plan(config, tags, direction).await {
             Ok(plan) => plans.push(Some(plan)),
             Err(error) if error.kind == ErrorKind::Configuration => {
-                problems.add("", with_causes(&error));
+                problems.add("", configuration(&error));
                 plans.push(None);
             }
             Err(error) => {
