@@ -96,7 +96,12 @@ fn mysql(config: &Config, site: &Site, url: &str, mark: Mark<'_>) -> Result<conn
 /// # Errors
 /// As [`connector`], and what the server said.
 pub(crate) async fn connect(config: &Config, name: &str, from: Option<&str>) -> Result<Box<dyn SqlConnection>> {
-    Ok(connector(config, name, from)?.connect().await?)
+    let opened = connector(config, name, from)?.connect().await;
+    opened.map_err(|error| {
+        let mut error: Error = error.into();
+        error.detail = format!("site {name}: {}", error.detail);
+        error
+    })
 }
 
 /// Tries whether writes at a site can be marked as coming from another, by a tagged transaction that is rolled back. Changes nothing.

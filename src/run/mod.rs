@@ -14,7 +14,7 @@ use topology::observe::{LaneObserver, LaneState};
 use topology::{Error, ErrorKind};
 
 use self::lanes::{Schemas, Shared};
-use self::plan::Plan;
+use self::plan::{Plan, Unplanned};
 use crate::config::{Config, Problems, Start};
 use crate::directions::{self, Direction};
 use crate::exit::{Failure, Result, configuration, with_causes};
@@ -113,11 +113,11 @@ async fn first_plans(config: &Config, tags: &SiteTags, directions: &[Direction])
     for direction in directions {
         match plan::plan(config, tags, direction).await {
             Ok(plan) => plans.push(Some(plan)),
-            Err(error) if error.kind == ErrorKind::Configuration => {
+            Err(Unplanned { error, .. }) if error.kind == ErrorKind::Configuration => {
                 problems.add("", configuration(&error));
                 plans.push(None);
             }
-            Err(error) => {
+            Err(Unplanned { error, .. }) => {
                 tracing::warn!(direction = %direction.name, error = %with_causes(&error), "cannot plan yet; trying again");
                 plans.push(None);
             }
@@ -180,11 +180,11 @@ async fn plan_until_possible(
     loop {
         match plan::plan(config, tags, direction).await {
             Ok(plan) => return Ok(plan),
-            Err(error) if error.kind == ErrorKind::Configuration => return Err(error),
-            Err(error) => {
+            Err(Unplanned { error, .. }) if error.kind == ErrorKind::Configuration => return Err(error),
+            Err(Unplanned { error, target_down }) => {
                 for observer in observers {
                     observer.lane_state(LaneState::Paused, Some(&error));
-                    observer.target_up(false);
+                    observer.target_up(!target_down);
                     observer.retried(error.kind);
                 }
                 tokio::time::sleep(wait).await;

@@ -51,17 +51,38 @@ impl PlannedEntity {
     }
 }
 
+/// Why a direction could not be planned.
+pub(super) struct Unplanned {
+    /// What went wrong.
+    pub(super) error: Error,
+    /// The target did not answer.
+    pub(super) target_down: bool,
+}
+
+impl From<Error> for Unplanned {
+    fn from(error: Error) -> Unplanned {
+        Unplanned { error, target_down: false }
+    }
+}
+
 /// Looks at both sides and compiles the lenses.
 ///
 /// # Errors
 /// `Configuration` when the mapping does not fit the tables or the writes of the reverse direction cannot be marked; others when a
 /// database could not be asked.
-pub(super) async fn plan(config: &Config, tags: &SiteTags, direction: &Direction) -> Result<Plan> {
-    let mut source = sites::connect(config, &direction.source, None).await?;
+pub(super) async fn plan(
+    config: &Config,
+    tags: &SiteTags,
+    direction: &Direction,
+) -> std::result::Result<Plan, Unplanned> {
     let mut target = match is_sql(config, &direction.target) {
-        true => Some(sites::connect(config, &direction.target, None).await?),
+        true => Some(sites::connect(config, &direction.target, None).await.map_err(|error| {
+            let target_down = error.kind != ErrorKind::Configuration;
+            Unplanned { error, target_down }
+        })?),
         false => None,
     };
+    let mut source = sites::connect(config, &direction.source, None).await?;
     let mut entities = Vec::with_capacity(direction.entities.len());
     let mut targets = Vec::with_capacity(direction.entities.len());
     let mut problems = Vec::new();
@@ -98,7 +119,7 @@ pub(super) async fn plan(config: &Config, tags: &SiteTags, direction: &Direction
         targets.push(target_table);
     }
     if !problems.is_empty() {
-        return Err(wrong(problems.join("; ")));
+        return Err(wrong(problems.join("; ")).into());
     }
     Ok(Plan {
         direction: direction.clone(),
