@@ -31,3 +31,39 @@ fn expect_file(relative: &Path, wanted: &str) {
         );
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn sources(folder: &Path, out: &mut String) {
+        for entry in std::fs::read_dir(folder).unwrap() {
+            let path = entry.unwrap().path();
+            if path.is_dir() {
+                sources(&path, out);
+            } else if path.extension().is_some_and(|extension| extension == "rs") {
+                out.push_str(&std::fs::read_to_string(&path).unwrap());
+            }
+        }
+    }
+
+    #[test]
+    fn every_test_that_the_guarantees_name_exists() {
+        let root = PathBuf::from(env!("CARGO_MANIFEST_DIR"));
+        let mut code = String::new();
+        for folder in ["src", "topology", "avro", "connect", "tests"] {
+            sources(&root.join(folder), &mut code);
+        }
+        let page = std::fs::read_to_string(root.join("docs/guarantees.md")).unwrap();
+        let mut named = 0;
+        for word in page.split('`').skip(1).step_by(2) {
+            let is_test = word.matches('_').count() >= 3
+                && word.chars().all(|letter| letter.is_ascii_lowercase() || letter == '_');
+            if is_test {
+                assert!(code.contains(&format!("fn {word}(")), "docs/guarantees.md names `{word}`, which is no test");
+                named += 1;
+            }
+        }
+        assert!(named > 20, "{named} tests are named");
+    }
+}
