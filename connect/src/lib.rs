@@ -4,6 +4,8 @@ pub mod capture;
 pub mod kafka;
 #[cfg(feature = "mysql")]
 pub mod mysql;
+#[cfg(feature = "postgres")]
+pub mod postgres;
 #[cfg(any(test, feature = "registry_server"))]
 pub mod registry_server;
 pub mod sql;

@@ -7,4 +7,5 @@ pub mod dialect;
 pub mod error;
 pub mod plan;
 pub mod statements;
+pub mod text;
 pub mod writer;

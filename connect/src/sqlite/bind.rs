@@ -4,9 +4,10 @@
 
 use sqlx::Arguments;
 use sqlx::sqlite::SqliteArguments;
-use topology::data::{Arena, Cell, Kind, View, decimal, time};
+use topology::data::{Arena, Cell, Kind, View, decimal};
 
 use crate::sql::plan::PlanColumn;
+use crate::sql::text;
 
 /// Why a cell can't be bound: a sentence without the value.
 pub(super) type Refusal = &'static str;
@@ -30,35 +31,18 @@ pub(super) fn bind(out: &mut SqliteArguments, arena: &Arena, cell: Cell, column:
         View::Decimal { unscaled, scale } => number_text(out, decimal::to_text(unscaled, scale), column),
         View::Text(v) | View::Json(v) => add(out, v.to_owned()),
         View::Bytes(v) => add(out, v.to_vec()),
-        View::Date(v) => text(out, |buffer| time::write_date(i64::from(v), buffer)),
-        View::Time(v) => text(out, |buffer| time::write_time(v, buffer)),
-        View::TimeTz(v) => text(out, |buffer| {
-            time::write_time(v, buffer);
-            buffer.push(b'Z');
-        }),
-        View::Timestamp(v) => text(out, |buffer| time::write_timestamp(v, buffer)),
-        View::TimestampTz(v) => text(out, |buffer| {
-            time::write_timestamp(v, buffer);
-            buffer.push(b'Z');
-        }),
-        View::Duration(v) => text(out, |buffer| write_duration(v, buffer)),
-        View::Interval { months, days, microseconds } => text(out, |buffer| {
-            buffer.extend_from_slice(format!("P{months}M{days}DT").as_bytes());
-            let sign = if microseconds < 0 { "-" } else { "" };
-            let (seconds, fraction) =
-                (microseconds.unsigned_abs() / 1_000_000, microseconds.unsigned_abs() % 1_000_000);
-            buffer.extend_from_slice(format!("{sign}{seconds}.{fraction:06}S").as_bytes());
-        }),
-        View::Uuid(v) => text(out, |buffer| {
-            for (at, byte) in v.iter().enumerate() {
-                if matches!(at, 4 | 6 | 8 | 10) {
-                    buffer.push(b'-');
-                }
-                for nibble in [byte >> 4, byte & 15] {
-                    buffer.push(b"0123456789abcdef"[usize::from(nibble)]);
-                }
-            }
-        }),
+        View::Date(_)
+        | View::Time(_)
+        | View::TimeTz(_)
+        | View::Timestamp(_)
+        | View::TimestampTz(_)
+        | View::Duration(_)
+        | View::Interval { .. }
+        | View::Uuid(_) => {
+            let mut buffer = Vec::with_capacity(32);
+            text::write(arena, cell, &mut buffer);
+            add(out, String::from_utf8(buffer).map_err(|_| "the text form is not UTF-8")?)
+        }
         View::Bits(v) => add(out, v.to_vec()),
         View::Array(_) => Err("SQLite has no arrays"),
     }
@@ -69,13 +53,6 @@ where
     T: sqlx::Encode<'t, sqlx::Sqlite> + sqlx::Type<sqlx::Sqlite>,
 {
     out.add(value).map_err(|_| "the driver refused the value")
-}
-
-fn text(out: &mut SqliteArguments, write: impl FnOnce(&mut Vec<u8>)) -> Result<(), Refusal> {
-    let mut buffer = Vec::with_capacity(32);
-    write(&mut buffer);
-    let text = String::from_utf8(buffer).map_err(|_| "the text form is not UTF-8")?;
-    add(out, text)
 }
 
 fn float(out: &mut SqliteArguments, value: f64) -> Result<(), Refusal> {
@@ -95,16 +72,4 @@ fn number_text(out: &mut SqliteArguments, number: String, column: &PlanColumn) -
         return Err("the column keeps 15 digits; declare it TEXT to keep more");
     }
     add(out, number)
-}
-
-fn write_duration(microseconds: i64, out: &mut Vec<u8>) {
-    if microseconds < 0 {
-        out.push(b'-');
-    }
-    let total = microseconds.unsigned_abs();
-    let (hours, rest) = (total / 3_600_000_000, total % 3_600_000_000);
-    out.extend_from_slice(format!("{hours:02}:{:02}:{:02}", rest / 60_000_000, rest / 1_000_000 % 60).as_bytes());
-    if rest % 1_000_000 != 0 {
-        out.extend_from_slice(format!(".{:06}", rest % 1_000_000).as_bytes());
-    }
 }

@@ -5,6 +5,8 @@ use std::io::Write;
 
 use topology::data::{Arena, Cell, CellRange, Column, View, decimal, time};
 
+use crate::sql::text;
+
 /// An object of these cells in `out`: a JSON cell, or a text cell for text columns; NULL for an empty row.
 pub(crate) fn object<'a>(
     out: &mut Arena,
@@ -45,12 +47,6 @@ fn quoted(out: &mut Vec<u8>, write: impl FnOnce(&mut Vec<u8>)) {
     out.push(b'"');
 }
 
-fn hexadecimal(bytes: &[u8], out: &mut Vec<u8>) {
-    for byte in bytes {
-        let _ = write!(out, "{byte:02x}");
-    }
-}
-
 fn value(arena: &Arena, cell: Cell, out: &mut Vec<u8>) {
     match arena.view(cell) {
         View::Null | View::Unavailable => out.extend_from_slice(b"null"),
@@ -63,7 +59,7 @@ fn value(arena: &Arena, cell: Cell, out: &mut Vec<u8>) {
         View::F64(v) => quoted(out, |out| drop(write!(out, "{v}"))),
         View::Decimal { unscaled, scale } => quoted(out, |out| decimal::format(unscaled, scale, out)),
         View::Text(v) => string(v, out),
-        View::Bytes(v) | View::Bits(v) => quoted(out, |out| hexadecimal(v, out)),
+        View::Bytes(v) | View::Bits(v) => quoted(out, |out| text::hexadecimal(v, out)),
         View::Date(v) => quoted(out, |out| time::write_date(i64::from(v), out)),
         View::Time(v) => quoted(out, |out| time::write_time(v, out)),
         View::TimeTz(v) => quoted(out, |out| {
@@ -79,14 +75,7 @@ fn value(arena: &Arena, cell: Cell, out: &mut Vec<u8>) {
         View::Interval { months, days, microseconds } => {
             drop(write!(out, "{{\"months\":{months},\"days\":{days},\"microseconds\":{microseconds}}}"));
         }
-        View::Uuid(v) => quoted(out, |out| {
-            for (at, byte) in v.iter().enumerate() {
-                if matches!(at, 4 | 6 | 8 | 10) {
-                    out.push(b'-');
-                }
-                hexadecimal(&[*byte], out);
-            }
-        }),
+        View::Uuid(v) => quoted(out, |out| text::uuid(&v, out)),
         // What arrived as JSON stays JSON; what only claims to be is kept as a string.
         View::Json(v) => match serde_json::from_str::<&serde_json::value::RawValue>(v) {
             Ok(_) => out.extend_from_slice(v.trim().as_bytes()),
