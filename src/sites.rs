@@ -76,6 +76,12 @@ fn open(config: &Config, site: &Site, url: &str, mark: Mark<'_>) -> Result<Box<d
             let tag = mark.map(|(from, _)| Arc::from(from));
             Ok(Box::new(connect::sqlite::SqliteConnector::new(url, tag)?))
         }
+        #[cfg(feature = "postgres")]
+        SiteKind::Postgres => {
+            let tags = tags(config)?;
+            let prefix = mark.map(|(from, _)| tags.origin_prefix(from)).transpose()?;
+            Ok(Box::new(connect::postgres::PostgresConnector::new(url, prefix)?))
+        }
         kind => Err(wrong(kind.word(), "is no kind of site that this build can connect to")),
     }
 }
@@ -133,6 +139,11 @@ pub(crate) async fn prove_tag(config: &Config, at: &str, from: &str) -> Result<S
                     Ok(wanted)
                 }
             }
+        }
+        #[cfg(feature = "postgres")]
+        SiteKind::Postgres => {
+            let connector = connect::postgres::PostgresConnector::new(address.expose(), None)?;
+            connector.prove(&tags(config)?, from).await?.map(|()| wanted).map_err(|reason| vec![reason])
         }
         kind => Err(vec![format!("a {kind} keeps no marks")]),
     };
