@@ -130,7 +130,7 @@ impl Running {
     pub fn topic(&self, side: &Side, table: &str) -> String {
         let middle = match side.server {
             Server::Postgres | Server::Postgres18 => "public",
-            Server::Mysql | Server::Mysql2 | Server::Mariadb => self.variable(side, "DATABASE"),
+            Server::Mysql | Server::Mysql2 | Server::Mariadb | Server::Spare => self.variable(side, "DATABASE"),
         };
         format!("{}.{middle}.{table}", self.variable(side, "PREFIX"))
     }
@@ -273,7 +273,7 @@ pub async fn execute(server: Server, database: &str, sql: &str) {
             let mut connection = PgConnection::connect(&url).await.expect("PostgreSQL answers");
             sqlx::raw_sql(sqlx::AssertSqlSafe(sql)).execute(&mut connection).await.map(drop)
         }
-        Server::Mysql | Server::Mysql2 | Server::Mariadb => {
+        Server::Mysql | Server::Mysql2 | Server::Mariadb | Server::Spare => {
             let mut connection = MySqlConnection::connect(&url).await.expect("the server answers");
             sqlx::raw_sql(sqlx::AssertSqlSafe(sql)).execute(&mut connection).await.map(drop)
         }

@@ -1,7 +1,12 @@
-//! Test support: where the real servers are, and the examples under names of their own.
+//! Test support: where the real servers are, the examples under names of their own, and what tests ask of them.
 
+pub mod database;
 pub mod example;
+pub mod group;
+pub mod pair;
 pub mod scenario;
 pub mod servers;
+pub mod topic;
 pub mod types;
+pub mod wait;
 pub mod worker;

@@ -39,7 +39,12 @@ pub enum Server {
     Postgres,
     /// PostgreSQL 18.
     Postgres18,
+    /// A MySQL 9 of an instance of its own ([`SPARE_PORT_BASE`]), for a test that stops it: the others are used by other tests.
+    Spare,
 }
+
+/// `TIDELOCK_PORT_BASE` of the instance in which [`Server::Spare`] is `mysql2`.
+pub const SPARE_PORT_BASE: u16 = 24000;
 
 /// Whose rights a connection has.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -53,8 +58,13 @@ pub enum Role {
 }
 
 impl Server {
-    /// All of them.
+    /// All of the stack that the environment names.
     pub const ALL: [Server; 5] = [Server::Mysql, Server::Mysql2, Server::Mariadb, Server::Postgres, Server::Postgres18];
+
+    /// True for those that speak PostgreSQL's protocol.
+    pub fn is_postgres(self) -> bool {
+        matches!(self, Server::Postgres | Server::Postgres18)
+    }
 
     /// Name of the part in `services/stack`.
     pub fn part(self) -> &'static str {
@@ -64,11 +74,20 @@ impl Server {
             Server::Mariadb => "mariadb",
             Server::Postgres => "postgres",
             Server::Postgres18 => "postgres18",
+            Server::Spare => "mysql2",
         }
     }
 
     /// Address of `database` on this server for `role`.
     pub fn url(self, role: Role, database: &str) -> String {
+        if self == Server::Spare {
+            let user = match role {
+                Role::Admin => "root",
+                Role::Writer => "tidelock:tidelock",
+                Role::Connector => "debezium:debezium",
+            };
+            return format!("mysql://{user}@127.0.0.1:{}/{database}", SPARE_PORT_BASE + 307);
+        }
         let suffix = match role {
             Role::Admin => "",
             Role::Writer => "_WRITER",

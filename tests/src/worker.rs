@@ -86,9 +86,14 @@ impl Worker {
         sum(&text, name, labels)
     }
 
+    /// What it has logged.
+    pub fn log(&self) -> String {
+        std::fs::read_to_string(&self.log).unwrap_or_default()
+    }
+
     /// The last lines of its log, for failure messages.
     pub fn log_tail(&self) -> String {
-        let text = std::fs::read_to_string(&self.log).unwrap_or_default();
+        let text = self.log();
         let lines: Vec<&str> = text.lines().collect();
         format!("log {}:\n{}", self.log.display(), lines[lines.len().saturating_sub(40)..].join("\n"))
     }

@@ -3,5 +3,6 @@
 mod capture;
 mod connectors;
 mod mysql_session;
+mod scenarios;
 mod stack;
 mod types;

@@ -1,0 +1,174 @@
+//! An example with its databases, its connectors and its workers: what a user has after following its README.
+
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use tokio::sync::Mutex;
+
+use crate::database::Database;
+use crate::example::Running;
+use crate::topic;
+use crate::wait::eventually;
+use crate::worker::Worker;
+
+/// Two databases in step.
+pub struct Pair {
+    /// Names and variables.
+    pub running: Running,
+    /// The link's left database.
+    pub left: Database,
+    /// The right one.
+    pub right: Database,
+    config: PathBuf,
+    workers: Mutex<Vec<Worker>>,
+    started: AtomicUsize,
+}
+
+impl Pair {
+    /// Makes databases and connectors; starts no worker. `config` replaces the example's `tidelock.yaml`.
+    pub async fn prepare(running: Running, config: Option<&str>) -> Pair {
+        let pair = Pair::of(running, config);
+        pair.running.create_databases().await;
+        pair.running.apply_connectors().await;
+        pair
+    }
+
+    /// Names only.
+    pub fn of(running: Running, config: Option<&str>) -> Pair {
+        let [left, right] =
+            running.example.sides.map(|side| Database::open(side.server, running.variable(&side, "DATABASE")));
+        let config = match config {
+            None => running.example.path().join("tidelock.yaml"),
+            Some(text) => {
+                let path = std::env::temp_dir().join(format!("{}.yaml", running.name()));
+                std::fs::write(&path, text).expect("a temporary file");
+                path
+            }
+        };
+        Pair { running, left, right, config, workers: Mutex::default(), started: AtomicUsize::new(0) }
+    }
+
+    /// Starts one more worker.
+    pub async fn start_worker(&self) {
+        self.start_worker_with(&[]).await;
+    }
+
+    /// Starts one more worker with more environment variables.
+    pub async fn start_worker_with(&self, more: &[(&str, &str)]) {
+        let number = self.started.fetch_add(1, Ordering::Relaxed);
+        let mut variables = self.running.variables.clone();
+        variables.extend(more.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())));
+        let worker = Worker::start(&format!("{}-{number}", self.running.name()), &self.config, &variables);
+        self.workers.lock().await.push(worker);
+    }
+
+    /// Waits until every worker says that it is ready.
+    ///
+    /// # Panics
+    /// When one is not within a minute.
+    pub async fn ready(&self) {
+        eventually(Duration::from_secs(60), "every worker is ready", || async {
+            let mut workers = self.workers.lock().await;
+            for worker in workers.iter_mut() {
+                if !worker.is_running() {
+                    return Err(format!("a worker has ended; {}", worker.log_tail()));
+                }
+                match worker.get("/ready").await {
+                    Some((200, _)) => {}
+                    other => return Err(format!("{other:?}; {}", worker.log_tail())),
+                }
+            }
+            Ok(())
+        })
+        .await;
+    }
+
+    /// SIGTERM to all workers, each within `limit`; every exit code must be 0.
+    ///
+    /// # Panics
+    /// When one ends otherwise.
+    pub async fn stop_workers(&self, limit: Duration) {
+        for mut worker in self.workers.lock().await.drain(..) {
+            let code = worker.terminate(limit);
+            assert_eq!(code, 0, "exit code after SIGTERM; {}", worker.log_tail());
+        }
+    }
+
+    /// `kill -9` of one worker; its place is free.
+    pub async fn kill_worker(&self, index: usize) {
+        self.workers.lock().await.remove(index).kill();
+    }
+
+    /// Sum of a metric over all workers.
+    pub async fn metric(&self, name: &str, labels: &[&str]) -> f64 {
+        let mut sum = 0.0;
+        for worker in self.workers.lock().await.iter() {
+            sum += worker.metric(name, labels).await;
+        }
+        sum
+    }
+
+    /// Records of one outcome so far, of all directions whose name contains `direction`.
+    pub async fn outcome(&self, direction: &str, outcome: &str) -> f64 {
+        let (outcome, direction) = (format!("outcome=\"{outcome}\""), format!("direction=\"{direction}"));
+        self.metric("tidelock_records_total", &[&outcome, &direction]).await
+    }
+
+    /// Waits until `tidelock_records_total` of a direction and outcome is at least this much.
+    ///
+    /// # Panics
+    /// When it is not within the scenarios' limit.
+    pub async fn counts(&self, direction: &str, outcome: &str, at_least: f64) {
+        eventually(crate::wait::arrival(), &format!("{direction} counts {outcome}"), || async {
+            let seen = self.outcome(direction, outcome).await;
+            if seen >= at_least { Ok(()) } else { Err(format!("{seen}, expected {at_least}")) }
+        })
+        .await;
+    }
+
+    /// Everything that the workers have logged.
+    pub async fn log(&self) -> String {
+        self.workers.lock().await.iter().map(Worker::log).collect()
+    }
+
+    /// The last lines of all logs.
+    pub async fn log_tails(&self) -> String {
+        self.workers.lock().await.iter().map(Worker::log_tail).collect::<Vec<_>>().join("\n")
+    }
+
+    /// Everything that may not change while nothing happens: rows of the example's tables and the ends of their topics.
+    pub async fn picture(&self) -> Vec<String> {
+        let mut picture = Vec::new();
+        let mut topics = Vec::new();
+        for (side, database) in self.running.example.sides.iter().zip([&self.left, &self.right]) {
+            for table in side.tables {
+                picture.push(format!("{} {table}", side.site));
+                picture.extend(database.rows(&format!("SELECT * FROM {table} ORDER BY id")).await);
+                topics.push(self.running.topic(side, table));
+            }
+        }
+        picture.extend(topic::ends(&topics).await.into_iter().map(|(place, end)| format!("{place:?} {end}")));
+        picture
+    }
+
+    /// Watches for `duration` that neither rows nor topics change.
+    ///
+    /// # Panics
+    /// When they do.
+    pub async fn quiet(&self, duration: Duration) {
+        let before = self.picture().await;
+        tokio::time::sleep(duration).await;
+        let after = self.picture().await;
+        let changed: Vec<_> = before.iter().zip(&after).filter(|(before, after)| before != after).collect();
+        assert_eq!(before, after, "it was not quiet for {duration:?}: {changed:#?}");
+    }
+
+    /// Ends workers and connections and removes what was made.
+    pub async fn remove(&self) {
+        self.workers.lock().await.clear();
+        self.left.close().await;
+        self.right.close().await;
+        self.running.remove().await;
+    }
+}

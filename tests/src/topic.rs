@@ -1,0 +1,124 @@
+//! Topics as a test looks at them: everything in them, where they end, and records put back into them.
+
+use std::collections::BTreeMap;
+use std::time::{Duration, Instant};
+
+use rdkafka::consumer::{BaseConsumer, Consumer};
+use rdkafka::message::OwnedHeaders;
+use rdkafka::producer::{BaseProducer, BaseRecord, Producer};
+use rdkafka::{ClientConfig, Message, Offset, TopicPartitionList};
+
+use crate::servers;
+
+/// One record.
+#[derive(Clone, Debug)]
+pub struct Published {
+    /// Partition.
+    pub partition: i32,
+    /// Offset.
+    pub offset: i64,
+    /// Key as it is.
+    pub key: Option<Vec<u8>>,
+    /// Value as it is.
+    pub value: Option<Vec<u8>>,
+    /// Headers, for [`produce`].
+    pub headers: OwnedHeaders,
+}
+
+fn client() -> ClientConfig {
+    let mut config = ClientConfig::new();
+    config.set("bootstrap.servers", servers::kafka());
+    config
+}
+
+fn consumer() -> BaseConsumer {
+    client()
+        .set("group.id", "tidelock-test-reader")
+        .set("enable.auto.commit", "false")
+        .set("isolation.level", "read_committed")
+        .set("enable.partition.eof", "true")
+        .create()
+        .expect("a consumer")
+}
+
+/// All committed records of a topic, by partition and offset. A topic that does not exist has none.
+pub async fn read(topic: &str) -> Vec<Published> {
+    let topic = topic.to_owned();
+    tokio::task::spawn_blocking(move || read_now(&topic)).await.expect("the reader does not panic")
+}
+
+fn read_now(topic: &str) -> Vec<Published> {
+    let consumer = consumer();
+    let partitions = partitions(&consumer, topic);
+    let mut list = TopicPartitionList::new();
+    for partition in 0..partitions {
+        list.add_partition_offset(topic, partition, Offset::Beginning).expect("a place");
+    }
+    consumer.assign(&list).expect("assigned");
+    let mut records = Vec::new();
+    let mut open = partitions;
+    let deadline = Instant::now() + Duration::from_secs(60);
+    while open > 0 {
+        assert!(Instant::now() < deadline, "{topic} has no end");
+        match consumer.poll(Duration::from_millis(200)) {
+            Some(Ok(message)) => records.push(Published {
+                partition: message.partition(),
+                offset: message.offset(),
+                key: message.key().map(<[u8]>::to_vec),
+                value: message.payload().map(<[u8]>::to_vec),
+                headers: message.headers().map(|headers| headers.detach()).unwrap_or_default(),
+            }),
+            Some(Err(rdkafka::error::KafkaError::PartitionEOF(_))) => open -= 1,
+            Some(Err(_)) | None => {}
+        }
+    }
+    records.sort_by_key(|record| (record.partition, record.offset));
+    records
+}
+
+fn partitions(consumer: &BaseConsumer, topic: &str) -> i32 {
+    // Asking for one topic by its name would create it.
+    let metadata = consumer.fetch_metadata(None, Duration::from_secs(10)).expect("Kafka answers");
+    metadata.topics().iter().find(|known| known.name() == topic).map_or(0, |known| known.partitions().len() as i32)
+}
+
+/// Where the partitions of topics end, transaction markers included.
+pub async fn ends(topics: &[String]) -> BTreeMap<(String, i32), i64> {
+    let topics = topics.to_vec();
+    let look = move || {
+        let consumer = consumer();
+        let mut ends = BTreeMap::new();
+        for topic in topics {
+            for partition in 0..partitions(&consumer, &topic) {
+                let (_, high) =
+                    consumer.fetch_watermarks(&topic, partition, Duration::from_secs(10)).expect("Kafka answers");
+                ends.insert((topic.clone(), partition), high);
+            }
+        }
+        ends
+    };
+    tokio::task::spawn_blocking(look).await.expect("the reader does not panic")
+}
+
+/// Puts records into a topic: each `copies` times, at the partition it names. Returns when the broker has them.
+pub async fn produce(topic: &str, records: &[Published], copies: usize) {
+    let (topic, records) = (topic.to_owned(), records.to_vec());
+    let send = move || {
+        let producer: BaseProducer = client().set("acks", "all").create().expect("a producer");
+        for record in &records {
+            for _ in 0..copies {
+                let mut one =
+                    BaseRecord::<[u8], [u8]>::to(&topic).partition(record.partition).headers(record.headers.clone());
+                if let Some(key) = &record.key {
+                    one = one.key(key);
+                }
+                if let Some(value) = &record.value {
+                    one = one.payload(value);
+                }
+                producer.send(one).map_err(|(error, _)| error).expect("there is room");
+            }
+        }
+        producer.flush(Duration::from_secs(30)).expect("the broker takes them");
+    };
+    tokio::task::spawn_blocking(send).await.expect("the producer does not panic");
+}
