@@ -12,6 +12,10 @@ use crate::topic;
 use crate::wait::eventually;
 use crate::worker::Worker;
 
+/// Two pictures that are this far apart and equal show that nothing moves: longer than a connector waits between two polls, and than the
+/// lag metric is old.
+const STILL: Duration = Duration::from_millis(1500);
+
 /// Two databases in step.
 pub struct Pair {
     /// Names and variables.
@@ -152,11 +156,27 @@ impl Pair {
         picture
     }
 
-    /// Watches for `duration` that neither rows nor topics change.
+    /// Waits until everything under way has arrived: no record is left to read, and neither rows nor topics have changed for a while.
+    ///
+    /// # Panics
+    /// When that does not happen within three times the scenarios' limit, as with changes that go round for ever.
+    pub async fn settled(&self) {
+        eventually(3 * crate::wait::arrival(), "nothing is under way any more", || async {
+            let before = self.picture().await;
+            tokio::time::sleep(STILL).await;
+            let lag = self.metric("tidelock_lag_records", &[]).await;
+            let settled = lag == 0.0 && before == self.picture().await;
+            if settled { Ok(()) } else { Err(format!("{lag} records to read")) }
+        })
+        .await;
+    }
+
+    /// Once everything has arrived, watches for `duration` that neither rows nor topics change.
     ///
     /// # Panics
     /// When they do.
     pub async fn quiet(&self, duration: Duration) {
+        self.settled().await;
         let before = self.picture().await;
         tokio::time::sleep(duration).await;
         let after = self.picture().await;

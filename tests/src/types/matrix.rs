@@ -133,7 +133,7 @@ impl Matrix {
     pub fn connector(&self) -> Value {
         let (folder, file, site) = match self.source {
             Server::Mariadb => ("blog-mariadb-postgres", "legacy.json", "LEGACY"),
-            Server::Mysql | Server::Mysql2 => ("mysql-postgres", "mysql.json", "MYSQL"),
+            Server::Mysql | Server::Mysql2 | Server::Spare => ("mysql-postgres", "mysql.json", "MYSQL"),
             Server::Postgres | Server::Postgres18 => ("mysql-postgres", "postgres.json", "POSTGRES"),
         };
         let address = self.source.url(Role::Connector, "");
