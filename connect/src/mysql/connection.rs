@@ -37,7 +37,7 @@ const SETTINGS: &str = "SET SESSION sql_mode = 'STRICT_ALL_TABLES,NO_AUTO_VALUE_
      SESSION time_zone = '+00:00', SESSION autocommit = 1, SESSION completion_type = 'NO_CHAIN', SESSION foreign_key_checks = 1, \
      SESSION unique_checks = 1, SESSION sql_safe_updates = 0, SESSION sql_select_limit = DEFAULT, \
      SESSION wait_timeout = 60, SESSION net_read_timeout = 30, SESSION net_write_timeout = 30, \
-     SESSION innodb_lock_wait_timeout = 30, SESSION lock_wait_timeout = 30; \
+     SESSION innodb_lock_wait_timeout = 10, SESSION lock_wait_timeout = 10; \
      SET SESSION TRANSACTION ISOLATION LEVEL READ COMMITTED, READ WRITE";
 
 /// MariaDB alone: a transaction that idles is ended by the server.

@@ -69,6 +69,10 @@ impl Dialect for MySqlDialect {
         " FOR UPDATE"
     }
 
+    fn is_lock_timeout(&self, code: &str) -> bool {
+        code.starts_with("1205 ")
+    }
+
     fn index_if_not_exists(&self) -> bool {
         self.0 == Flavour::MariaDb
     }
