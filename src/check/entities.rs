@@ -87,13 +87,16 @@ fn mapped(
     }
     let engine = sites::engine(config, &direction.source);
     let zero_dates = seen.zero_dates.contains(&direction.source);
-    for (is_error, text) in losses::of(engine, source, zero_dates) {
-        // Only columns that are read can lose anything.
-        let column = text.split(' ').next().and_then(|name| name.rsplit('.').next()).unwrap_or_default();
-        if entity.declaration.exclude.iter().any(|entry| entry.rsplit('.').next() == Some(column)) && !is_error {
-            continue;
-        }
-        if is_error { report.error(text) } else { report.note(text) }
+    let is_read = |column: &topology::table::ColumnDescription| {
+        let name = &*column.name;
+        !entity
+            .declaration
+            .exclude
+            .iter()
+            .any(|entry| entry == name || *entry == format!("{}.{name}", direction.source))
+    };
+    for (is_error, text) in losses::of(engine, source, zero_dates, is_read) {
+        if is_error { report.error(text) } else { report.warning(text) }
     }
     if direction.mode == WriteMode::Append {
         return;

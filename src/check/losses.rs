@@ -4,16 +4,29 @@ use topology::data::Kind;
 use topology::lens::convert::Engine;
 use topology::table::{ColumnDescription, TableDescription};
 
-/// Sentences about one table as a source: (is an error, text).
-/// `zero_dates`: the server allows them.
-pub(super) fn of(engine: Engine, table: &TableDescription, zero_dates: bool) -> Vec<(bool, String)> {
-    let mut all = Vec::new();
+/// Sentences about the columns of one table that are read: (is an error, text). `zero_dates`: the server allows them.
+pub(super) fn of(
+    engine: Engine,
+    table: &TableDescription,
+    zero_dates: bool,
+    is_read: impl Fn(&ColumnDescription) -> bool,
+) -> Vec<(bool, String)> {
+    let mut by_loss: Vec<((bool, &str), Vec<&str>)> = Vec::new();
     for column in &table.columns {
-        if let Some((is_error, what)) = loss(engine, column, zero_dates) {
-            all.push((is_error, format!("{}.{} ({}): {what}", table.name, column.name, column.native)));
+        let Some(loss) = loss(engine, column, zero_dates) else { continue };
+        // An unreadable column takes the whole table with it, whoever reads it.
+        if !loss.0 && !is_read(column) {
+            continue;
+        }
+        match by_loss.iter_mut().find(|(own, _)| *own == loss) {
+            Some((_, columns)) => columns.push(&column.name),
+            None => by_loss.push((loss, vec![&column.name])),
         }
     }
-    all
+    by_loss
+        .into_iter()
+        .map(|((is_error, what), columns)| (is_error, format!("{} ({}): {what}", table.name, columns.join(", "))))
+        .collect()
 }
 
 fn loss(engine: Engine, column: &ColumnDescription, zero_dates: bool) -> Option<(bool, &'static str)> {
@@ -22,13 +35,12 @@ fn loss(engine: Engine, column: &ColumnDescription, zero_dates: bool) -> Option<
     match engine {
         Engine::Postgres => match &column.kind {
             Kind::Decimal { .. } if !native.starts_with("money") => {
-                warn("Debezium sends NaN as NULL, and cannot send Infinity; keep them out of this column")
+                warn("Debezium sends NaN as NULL, and cannot send Infinity; keep them out")
             }
-            Kind::Date => warn("Debezium sends 'infinity' as a day without meaning; keep it out of this column"),
+            Kind::Date => warn("Debezium sends 'infinity' as a day without meaning; keep it out"),
             Kind::Timestamp { .. } => {
                 warn("Debezium sends 'infinity' as a far, finite time; Tidelock refuses such a record (dead letter)")
             }
-            Kind::TimestampTz { .. } => warn("'infinity' has no counterpart outside PostgreSQL and is refused there"),
             Kind::Interval => {
                 warn("needs `interval.handling.mode=string` at the connector; otherwise months become days")
             }

@@ -49,8 +49,6 @@ section! {
     Parked {
         /// Seconds after which a waiting row is declared dead.
         dead_after_seconds: u64 = 3600;
-        /// Rows of one entity that may wait; beyond it the partition pauses.
-        rows_max: u64 = 100_000;
     }
 }
 
@@ -179,7 +177,6 @@ impl Tuning {
         range("retry.multiplier", self.retry.multiplier, 1.0, 10.0);
         range("retry.cap_ms", self.retry.cap_ms as f64, self.retry.initial_ms as f64, 3_600_000.0);
         range("parked.dead_after_seconds", self.parked.dead_after_seconds as f64, 1.0, 31_536_000.0);
-        range("parked.rows_max", self.parked.rows_max as f64, 1.0, 100_000_000.0);
         range("dead.ratio", self.dead.ratio, f64::MIN_POSITIVE, 1.0);
         range("dead.window", self.dead.window as f64, 1.0, 1_000_000.0);
         range("dead.run_length", self.dead.run_length as f64, 1.0, 1_000_000_000.0);
