@@ -2,6 +2,7 @@
 //! connector, configured as in `examples/`.
 
 use std::collections::BTreeMap;
+use std::fmt::Write;
 use std::path::Path;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
@@ -12,7 +13,7 @@ use serde_json::Value;
 use sqlx::{AssertSqlSafe, Connection, MySqlConnection, PgConnection, Row};
 use topology::lens::convert::Engine;
 
-use super::{Case, Pair, values};
+use super::{Case, Pair, same, values};
 use crate::example::{execute, expand, status_of};
 use crate::servers::{self, Role, Server};
 
@@ -162,8 +163,8 @@ impl Matrix {
         config
     }
 
-    /// Starts the connector, lets it read the rows that are there, then writes the same values again under other ids, updates them
-    /// all once, and waits until all of that is in the topic.
+    /// Starts the connector, lets it read the rows that are there, then writes the same values again under other ids, changes one
+    /// column of those (so that PostgreSQL leaves out long values that did not change), and waits until all of that is in the topic.
     pub async fn publish(&self) {
         let client = reqwest::Client::new();
         let address = format!("{}/connectors/{}", servers::connect(), self.prefix());
@@ -178,7 +179,61 @@ impl Matrix {
         }
         self.wait_for_records(self.row_count()).await;
         self.insert(STREAMED).await;
-        self.wait_for_records(2 * self.row_count()).await;
+        let update = format!("UPDATE {TABLE} SET {} = NULL WHERE id >= {STREAMED} AND {0} IS NOT NULL", column(0));
+        execute(self.source, &self.name, &update).await;
+        self.wait_for_records(3 * self.row_count() - 1).await;
+    }
+
+    /// A configuration of one link for this table, to be written to a file.
+    pub fn configuration(&self) -> String {
+        let site = |engine: Engine, server: Server| {
+            let kind = match engine {
+                Engine::MySql => "mysql",
+                Engine::MariaDb => "mariadb",
+                _ => "postgres",
+            };
+            format!("{{ kind: {kind}, url: \"{}\"", server.url(Role::Writer, &self.name))
+        };
+        let middle = if is_postgres(self.source) { "public" } else { &self.name };
+        format!(
+            "pipeline: {name}
+kafka: {{ brokers: \"{kafka}\", registry: \"{registry}\" }}
+sites:
+  source: {source}, topics: \"{prefix}.{middle}.{{table}}\" }}
+  target: {target} }}
+links:
+  - {{ from: source, to: target, entities: {{ {TABLE}: {{ ids: same, conflict: none }} }} }}
+",
+            name = self.name,
+            kafka = servers::kafka(),
+            registry = servers::registry(),
+            source = site(self.pair.source, self.source),
+            target = site(self.pair.target, self.target),
+            prefix = self.prefix(),
+        )
+    }
+
+    /// Every cell that differs between the two sides, by row and column.
+    pub async fn differences(&self) -> String {
+        let (source, target) = (self.read(Side::Source).await, self.read(Side::Target).await);
+        let mut report = String::new();
+        for (id, texts) in &source {
+            let Some(others) = target.get(id) else {
+                let _ = writeln!(report, "row {id} is missing");
+                continue;
+            };
+            for (index, case) in self.cases() {
+                let (left, right) = (texts[index].as_deref(), others[index].as_deref());
+                if !same(case.class, left, right) {
+                    let (left, right) = (left.map(shorten), right.map(shorten));
+                    let _ = writeln!(report, "row {id}, {} → {}: {left:?} became {right:?}", case.source, case.target);
+                }
+            }
+        }
+        if target.len() > source.len() {
+            let _ = writeln!(report, "{} rows, expected {}", target.len(), source.len());
+        }
+        report
     }
 
     async fn wait_for_records(&self, count: usize) {
@@ -234,12 +289,23 @@ impl Matrix {
             let mut connection = MySqlConnection::connect(&url).await.expect("the server answers");
             sqlx::raw_sql("SET time_zone = '+00:00'").execute(&mut connection).await.expect("settings");
             let rows = sqlx::query(query).fetch_all(&mut connection).await.expect("the table is readable");
-            let text = |row: &sqlx::mysql::MySqlRow, at: usize| {
-                let bytes: Option<Vec<u8>> = row.try_get_unchecked(at).expect("text or NULL");
-                bytes.map(|bytes| String::from_utf8(bytes).expect("UTF-8"))
-            };
             rows.iter().map(|row| (row.get(0), (1..=count).map(|at| text(row, at)).collect())).collect()
         }
+    }
+
+    /// What the worker keeps as held at the target, for failure messages.
+    pub async fn held(&self) -> String {
+        let query = "SELECT concat(state, ' ', class, ' ', code, ': ', message) FROM tidelock_held";
+        let url = self.target.url(Role::Admin, &self.name);
+        let lines: Result<Vec<String>, sqlx::Error> = if is_postgres(self.target) {
+            let mut connection = PgConnection::connect(&url).await.expect("PostgreSQL answers");
+            sqlx::query_scalar(query).fetch_all(&mut connection).await
+        } else {
+            let mut connection = MySqlConnection::connect(&url).await.expect("the server answers");
+            let rows = sqlx::query(query).fetch_all(&mut connection).await;
+            rows.map(|rows| rows.iter().map(|row| text(row, 0).unwrap_or_default()).collect())
+        };
+        lines.map_or_else(|error| error.to_string(), |lines| lines.join("\n"))
     }
 
     /// Removes connector, slot, databases and topics.
@@ -274,6 +340,16 @@ impl Matrix {
             admin.delete_topics(&ours, &AdminOptions::new()).await.expect("Kafka answers");
         }
     }
+}
+
+/// MySQL calls some texts binary.
+fn text(row: &sqlx::mysql::MySqlRow, at: usize) -> Option<String> {
+    let bytes: Option<Vec<u8>> = row.try_get_unchecked(at).expect("text or NULL");
+    bytes.map(|bytes| String::from_utf8(bytes).expect("UTF-8"))
+}
+
+fn shorten(text: &str) -> String {
+    text.chars().take(80).collect()
 }
 
 /// One end.

@@ -42,7 +42,7 @@ No setting here brings these back; `check` warns of columns of such types.
 | PostgreSQL | arrays of more than one dimension | are sent as if they had one, or stop the connector |
 | MySQL, MariaDB | `0000-00-00` and other zero dates | NULL, or 1970-01-01 from a NOT NULL column |
 | MySQL, MariaDB | `FLOAT` | a snapshot reads six digits |
-| MySQL | `YEAR` 0000 | comes as 1900, which is no year of MySQL, and is written as 0 |
+| MySQL | `YEAR` 0000 | a snapshot sends 2000; streaming sends 1900, which is no year of MySQL and is written as 0 |
 | MariaDB | `YEAR` 0000 | stops the connector's snapshot |
 | MariaDB | `inet6`, `inet4` | the connector does not know the types |
 

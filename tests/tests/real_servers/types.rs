@@ -1,12 +1,15 @@
 //! Every column type over five pairs of engines, through real connectors: `docs/types.md` holds what these tests show.
 
+use std::collections::BTreeMap;
 use std::fmt::Write;
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use avro::{DecoderOptions, EnvelopeDecoder, RegistryClient, RegistryOptions};
 use tidelock_tests::servers;
 use tidelock_tests::types::matrix::{Matrix, column, read_topic};
 use tidelock_tests::types::{PAIRS, kind};
+use tidelock_tests::worker::Worker;
 use topology::data::{Arena, Layouts};
 use topology::lens::convert::{Context, Fit, Scratch, plan};
 use topology::raw::{Decode, DecodeError, Decoded, RawRecord};
@@ -43,7 +46,7 @@ async fn refusals(matrix: &Matrix) -> String {
         };
         let Some(record) = record else { continue };
         let layout = Arc::clone(layouts.get(record.layout));
-        let row = record.after.expect("inserts carry their row");
+        let row = record.after.expect("inserts and updates carry their row");
         for (index, case) in matrix.pair.cases.iter().enumerate() {
             let name = column(index);
             let Some(at) = layout.position(&name) else {
@@ -76,7 +79,8 @@ async fn refusals(matrix: &Matrix) -> String {
     report
 }
 
-async fn connector_values_convert(pair: &str) {
+/// Source table → connector → `tidelock run` → target table, then both tables cell by cell.
+async fn every_type_arrives(pair: &str) {
     let pair = PAIRS.iter().find(|known| known.name == pair).expect("one of the five pairs");
     let matrix = Arc::new(Matrix::new(pair));
     let running = Arc::clone(&matrix);
@@ -84,35 +88,50 @@ async fn connector_values_convert(pair: &str) {
     let outcome = tokio::spawn(async move {
         running.create().await;
         running.publish().await;
-        refusals(&running).await
+        let report = refusals(&running).await;
+        assert!(report.is_empty(), "{report}");
+        let config = std::env::temp_dir().join(format!("{}.yaml", running.name));
+        std::fs::write(&config, running.configuration()).expect("a temporary file");
+        let mut worker = Worker::start(&running.name, &config, &BTreeMap::new());
+        let deadline = Instant::now() + Duration::from_secs(60);
+        let mut differences = running.differences().await;
+        while !differences.is_empty() {
+            assert!(worker.is_running(), "{}", worker.log_tail());
+            if Instant::now() > deadline {
+                panic!("{differences}\nheld: {}", running.held().await);
+            }
+            tokio::time::sleep(Duration::from_millis(500)).await;
+            differences = running.differences().await;
+        }
+        assert_eq!(worker.terminate(Duration::from_secs(20)), 0);
+        std::fs::remove_file(&config).expect("it was written");
     })
     .await;
     matrix.remove().await;
-    let report = outcome.unwrap_or_else(|panic| std::panic::resume_unwind(panic.into_panic()));
-    assert!(report.is_empty(), "{report}");
+    outcome.unwrap_or_else(|panic| std::panic::resume_unwind(panic.into_panic()));
 }
 
 #[tokio::test]
-async fn values_of_mysql_convert_for_postgres() {
-    connector_values_convert("mysql_postgres").await;
+async fn every_type_of_mysql_reaches_postgres() {
+    every_type_arrives("mysql_postgres").await;
 }
 
 #[tokio::test]
-async fn values_of_postgres_convert_for_mysql() {
-    connector_values_convert("postgres_mysql").await;
+async fn every_type_of_postgres_reaches_mysql() {
+    every_type_arrives("postgres_mysql").await;
 }
 
 #[tokio::test]
-async fn values_of_mysql_convert_for_mysql() {
-    connector_values_convert("mysql_mysql").await;
+async fn every_type_of_mysql_reaches_mysql() {
+    every_type_arrives("mysql_mysql").await;
 }
 
 #[tokio::test]
-async fn values_of_postgres_convert_for_postgres() {
-    connector_values_convert("postgres_postgres").await;
+async fn every_type_of_postgres_reaches_postgres() {
+    every_type_arrives("postgres_postgres").await;
 }
 
 #[tokio::test]
-async fn values_of_mariadb_convert_for_postgres() {
-    connector_values_convert("mariadb_postgres").await;
+async fn every_type_of_mariadb_reaches_postgres() {
+    every_type_arrives("mariadb_postgres").await;
 }
