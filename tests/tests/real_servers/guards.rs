@@ -8,9 +8,10 @@ use std::time::{Duration, Instant};
 
 use avro::{DecoderOptions, EnvelopeDecoder, RegistryClient, RegistryOptions};
 use connect::mysql::{Flavour, MySqlConnector, Tagging};
+use connect::postgres::PostgresConnector;
 use connect::sql::connection::Connector;
 use connect::sql::writer::{HeldLimits, SinkTable, SqlWriter, WriterOptions};
-use tidelock_tests::example::{self, BLOG, BLOG_MARIADB_POSTGRES, Running, Side};
+use tidelock_tests::example::{self, BLOG, BLOG_MARIADB_POSTGRES, MYSQL_POSTGRES, Running, Side};
 use tidelock_tests::servers::{self, Server};
 use tidelock_tests::types::matrix::read_topic;
 use topology::batch::{ChangeBatch, SnapshotMode, WriteMode, WriteTable};
@@ -34,6 +35,7 @@ impl Site<'_> {
     fn new<'a>(running: &'a Running, side: &'a Side) -> Site<'a> {
         let (table, columns) = match side.site {
             "legacy" => ("legacy_users", ["id", "username", "email"]),
+            "postgres" => ("users", ["id", "name", "email"]),
             _ => ("revamp_users", ["id", "user_name", "email_address"]),
         };
         Site { running, side, table, columns }
@@ -41,7 +43,7 @@ impl Site<'_> {
 
     fn strategy(&self) -> Strategy {
         match self.side.server {
-            Server::Mysql | Server::Mysql2 => Strategy::Gtid,
+            Server::Mysql | Server::Mysql2 | Server::Spare => Strategy::Gtid,
             Server::Mariadb => Strategy::ServerId,
             Server::Postgres | Server::Postgres18 => Strategy::ReplicationOrigin,
         }
@@ -49,6 +51,10 @@ impl Site<'_> {
 
     fn connector(&self, tagging: Tagging) -> Box<dyn Connector> {
         let url = self.running.variable(self.side, "URL");
+        if tagging.strategy == Strategy::ReplicationOrigin {
+            let prefix = tagging.tags.origin_prefix(&tagging.from).expect("a known site");
+            return Box::new(PostgresConnector::new(url, Some(prefix)).expect("a good address"));
+        }
         let flavour = if self.side.server == Server::Mariadb { Flavour::MariaDb } else { Flavour::MySql };
         Box::new(MySqlConnector::new(url, flavour, Some(tagging)).expect("a good address"))
     }
@@ -223,4 +229,14 @@ async fn echoes_are_known_by_their_gtid_on_mysql() {
 #[tokio::test]
 async fn echoes_are_known_by_their_server_id_on_mariadb() {
     on_side(BLOG_MARIADB_POSTGRES, "server_id", 0).await;
+}
+
+#[tokio::test]
+async fn echoes_are_known_by_their_origin_on_postgres_15() {
+    on_side(MYSQL_POSTGRES, "origin15", 1).await;
+}
+
+#[tokio::test]
+async fn echoes_are_known_by_their_origin_on_postgres_18() {
+    on_side(BLOG_MARIADB_POSTGRES, "origin18", 1).await;
 }
