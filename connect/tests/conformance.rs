@@ -4,6 +4,10 @@
 mod batches;
 #[path = "conformance/claims.rs"]
 mod claims;
+#[path = "conformance/held.rs"]
+mod held;
+#[path = "conformance/moves.rs"]
+mod moves;
 #[path = "conformance/rows.rs"]
 mod rows;
 #[path = "conformance/target.rs"]
@@ -20,14 +24,36 @@ macro_rules! conformance {
             }
             #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
             async fn on_postgres15() {
-                if let Some(mut target) = $crate::target::Target::postgres("TIDELOCK_TEST_POSTGRES", stringify!($scenario)).await {
+                use $crate::target::{Engine, Target};
+                let name = stringify!($scenario);
+                if let Some(mut target) = Target::server(Engine::Postgres, "TIDELOCK_TEST_POSTGRES", name).await {
                     super::$scenario(&mut target).await;
                     target.drop_database().await;
                 }
             }
             #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
             async fn on_postgres18() {
-                if let Some(mut target) = $crate::target::Target::postgres("TIDELOCK_TEST_POSTGRES18", stringify!($scenario)).await {
+                use $crate::target::{Engine, Target};
+                let name = stringify!($scenario);
+                if let Some(mut target) = Target::server(Engine::Postgres, "TIDELOCK_TEST_POSTGRES18", name).await {
+                    super::$scenario(&mut target).await;
+                    target.drop_database().await;
+                }
+            }
+            #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+            async fn on_mysql() {
+                use $crate::target::{Engine, Target};
+                let name = stringify!($scenario);
+                if let Some(mut target) = Target::server(Engine::MySql, "TIDELOCK_TEST_MYSQL", name).await {
+                    super::$scenario(&mut target).await;
+                    target.drop_database().await;
+                }
+            }
+            #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+            async fn on_mariadb() {
+                use $crate::target::{Engine, Target};
+                let name = stringify!($scenario);
+                if let Some(mut target) = Target::server(Engine::MariaDb, "TIDELOCK_TEST_MARIADB", name).await {
                     super::$scenario(&mut target).await;
                     target.drop_database().await;
                 }

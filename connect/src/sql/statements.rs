@@ -11,6 +11,8 @@ use super::dialect::{Dialect, quote};
 pub const PROGRESS: &str = "tidelock_progress";
 /// Parked, queued and dead records.
 pub const HELD: &str = "tidelock_held";
+/// Word that one half of a key change leaves for the other (rule B5, `topology::moves`).
+pub const MOVED: &str = "tidelock_moved";
 /// Written inside writing transactions so that the trigger capture of SQLite can tell the engine's changes.
 pub const ORIGIN: &str = "tidelock_origin";
 
@@ -59,6 +61,16 @@ pub const HELD_COLUMNS: [(&str, OwnType, bool); 23] = [
     ("raw_key", Bytes, true),
     ("raw_value", Bytes, true),
     ("headers", Bytes, false),
+];
+
+/// All columns of `tidelock_moved`; the first three are its key. `pair` holds a hash of the entity: four names would be too long a key.
+pub const MOVED_COLUMNS: [(&str, OwnType, bool); 6] = [
+    ("pipeline", Name, false),
+    ("direction", Name, false),
+    ("pair", Name, false),
+    ("entity", Name, false),
+    ("state", Name, false),
+    ("created_at_ms", Int64, false),
 ];
 
 const TASK: &str = "[pipeline] = {name} AND [direction] = {name} AND [topic] = {name} AND [partition] = {i32}";
@@ -110,7 +122,7 @@ fn expand(dialect: &dyn Dialect, template: &str) -> String {
 #[derive(Clone, Debug)]
 pub struct Statements {
     /// Fail when a table is not there; need no privilege to create.
-    pub probe_tables: [String; 2],
+    pub probe_tables: [String; 3],
     /// Create what is not there.
     pub create: Vec<String>,
     /// Claim: owner, group_id, task → matched rows.
@@ -151,11 +163,18 @@ pub struct Statements {
     pub held_supersede: String,
     /// A parent came (rule H2): waits_for.
     pub held_wake: String,
+    /// pipeline, direction, pair → state, locked.
+    pub moved_read: String,
+    /// pipeline, direction, pair.
+    pub moved_take: String,
+    /// pipeline, direction, age in ms: words that nobody came for.
+    pub moved_forget: String,
     /// A truncate takes what waits for the table too (rule B7): pipeline, direction, entity.
     pub held_clear_entity: String,
 }
 
 const WHERE_DIRECTION: &str = "WHERE [pipeline] = {name} AND [direction] = {name}";
+const WHERE_PAIR: &str = "WHERE [pipeline] = {name} AND [direction] = {name} AND [pair] = {name}";
 const FOLLOWERS: &str = "WHERE {task} AND [state] = 'queued' AND ([key_hash] = {i64} OR [other_key_hash] = {i64})";
 
 impl Statements {
@@ -163,7 +182,7 @@ impl Statements {
     pub fn new(dialect: &dyn Dialect) -> Statements {
         let text = |template: &str| expand(dialect, template);
         Statements {
-            probe_tables: [PROGRESS, HELD].map(|table| text(&format!("SELECT 1 FROM [{table}] WHERE 1 = 0"))),
+            probe_tables: [PROGRESS, HELD, MOVED].map(|table| text(&format!("SELECT 1 FROM [{table}] WHERE 1 = 0"))),
             create: create(dialect),
             raise: text(
                 "UPDATE [tidelock_progress] SET [epoch] = [epoch] + 1, [owner] = {name}, [group_id] = {name}, \
@@ -213,6 +232,11 @@ impl Statements {
                 "UPDATE [tidelock_held] SET [retry_at_ms] = {now} WHERE [waits_for] = {name} AND [state] = 'parked' \
                  AND [retry_at_ms] > {now}",
             ),
+            moved_read: text(&format!("SELECT [state] FROM [tidelock_moved] {WHERE_PAIR}{{lock}}")),
+            moved_take: text(&format!("DELETE FROM [tidelock_moved] {WHERE_PAIR}")),
+            moved_forget: text(&format!(
+                "DELETE FROM [tidelock_moved] {WHERE_DIRECTION} AND [created_at_ms] < {{now}} - {{i64}}"
+            )),
             held_clear_entity: text(&format!(
                 "DELETE FROM [tidelock_held] {WHERE_DIRECTION} AND [entity] = {{name}} AND [state] <> 'dead'"
             )),
@@ -248,8 +272,7 @@ fn create(dialect: &dyn Dialect) -> Vec<String> {
     let column = |name: &str, kind: OwnType, nullable: bool| {
         format!("  {} {}{}", quote(dialect, name), dialect.own_type(kind), if nullable { "" } else { " NOT NULL" })
     };
-    let key = |extra: &[&str]| {
-        let names: Vec<&str> = TASK_COLUMNS.iter().map(|(name, _)| *name).chain(extra.iter().copied()).collect();
+    let key = |names: &[&str]| {
         format!("  PRIMARY KEY ({})", names.iter().map(|name| quote(dialect, name)).collect::<Vec<_>>().join(", "))
     };
     let table = |name: &str, mut lines: Vec<String>, primary: String| {
@@ -263,6 +286,7 @@ fn create(dialect: &dyn Dialect) -> Vec<String> {
     };
     let progress =
         TASK_COLUMNS.iter().chain(&PROGRESS_COLUMNS).map(|(name, kind)| column(name, *kind, false)).collect::<Vec<_>>();
+    let moved = MOVED_COLUMNS.iter().map(|(name, kind, nullable)| column(name, *kind, *nullable)).collect::<Vec<_>>();
     let held = HELD_COLUMNS.iter().map(|(name, kind, nullable)| column(name, *kind, *nullable)).collect::<Vec<_>>();
     let index = |name: &str, columns: &[&str]| {
         let columns = columns.iter().map(|name| quote(dialect, name)).collect::<Vec<_>>().join(", ");
@@ -270,8 +294,9 @@ fn create(dialect: &dyn Dialect) -> Vec<String> {
         format!("CREATE INDEX {guard}{} ON {} ({columns})", quote(dialect, name), quote(dialect, HELD))
     };
     vec![
-        table(PROGRESS, progress, key(&[])),
-        table(HELD, held, key(&["offset", "ordinal"])),
+        table(PROGRESS, progress, key(&["pipeline", "direction", "topic", "partition"])),
+        table(HELD, held, key(&["pipeline", "direction", "topic", "partition", "offset", "ordinal"])),
+        table(MOVED, moved, key(&["pipeline", "direction", "pair"])),
         index("tidelock_held_waits_for", &["waits_for"]),
         index("tidelock_held_due", &["state", "retry_at_ms"]),
     ]

@@ -70,6 +70,11 @@ impl<'a> Builder<'a> {
         span.to - 1
     }
 
+    /// Stores a key.
+    pub fn key(&mut self, values: &[Value]) -> topology::data::CellRange {
+        self.batch.arena.push_values(values)
+    }
+
     pub fn raw(&mut self, text: &str) -> Raw {
         let mut headers = Vec::new();
         encode_headers([("h", Some(&b"v"[..]))].into_iter(), &mut headers);

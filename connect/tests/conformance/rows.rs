@@ -123,29 +123,6 @@ async fn a_key_change_renames_and_keeps_children(target: &mut Target) {
     assert_eq!(target.rows("SELECT id, user_id FROM posts").await, ["10|2"]);
 }
 
-async fn half_a_key_change_is_enough_to_rename(target: &mut Target) {
-    let tables = users(target).await;
-    let mut writer = target.writer(&tables);
-    let mut claims = [claim(&mut writer, "t", 0, 1).await];
-    let batch = Builder::new(&claims, &tables).upsert(0, &[n(1), t("a"), n(1)]).finish();
-    apply(&mut writer, &mut claims, &batch).await;
-    // The two halves are on different partitions; the delete half comes first, the create half in a later batch.
-    let mut whole = Builder::new(&claims, &tables);
-    whole.rename(0, n(1), &[n(2), t("b"), n(2)]);
-    let whole = whole.finish();
-    let mut first = Builder::new(&claims, &tables);
-    let new_key = whole.arena.values(whole.records[0].new_key.unwrap());
-    let record = first.record(0, 0, Operation::Delete, &[n(1)], None);
-    record.new_key = None;
-    let mut first = first.finish();
-    let new_key = first.arena.push_values(&new_key);
-    first.records[0].new_key = Some(new_key);
-    first.stages[0].tables[0].changes[0].kind = topology::batch::ChangeKind::MoveKey;
-    first.stages[0].tables[0].changes[0].old_key = Some(new_key);
-    apply(&mut writer, &mut claims, &first).await;
-    assert_eq!(target.rows(ALL).await, ["2|a|1|none"]);
-}
-
 async fn insert_if_absent_counts_what_differs_and_leaves_it(target: &mut Target) {
     let mut tables = users(target).await;
     tables[0].snapshot = SnapshotMode::InsertIfAbsent;
@@ -232,7 +209,6 @@ conformance!(
     delete_then_insert_in_one_batch_resets_what_only_the_target_has,
     an_unavailable_cell_never_overwrites_a_value,
     a_key_change_renames_and_keeps_children,
-    half_a_key_change_is_enough_to_rename,
     insert_if_absent_counts_what_differs_and_leaves_it,
     a_truncate_empties_the_table_between_its_neighbours,
     composite_keys_and_reserved_names_work,

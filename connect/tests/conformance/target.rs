@@ -2,6 +2,8 @@
 
 use std::sync::Arc;
 
+use tidelock_connect::mysql::{Flavour, MySqlConnector};
+use tidelock_connect::postgres::PostgresConnector;
 use tidelock_connect::sql::connection::{Connector, SqlConnection};
 use tidelock_connect::sql::writer::{HeldLimits, SinkTable, SqlWriter, WriterOptions};
 use tidelock_connect::sqlite::SqliteConnector;
@@ -14,6 +16,8 @@ use topology::record::EntityId;
 pub enum Engine {
     Sqlite,
     Postgres,
+    MySql,
+    MariaDb,
 }
 
 /// The written tables of a scenario.
@@ -48,25 +52,58 @@ impl Target {
         Target { engine: Engine::Sqlite, url, admin, server: None, directory: Some(directory) }
     }
 
-    pub async fn postgres(_variable: &str, _name: &str) -> Option<Target> {
-        None
+    /// A database on a real server, or `None` where the environment names no such server. With `TIDELOCK_TEST_STACK` set all must be there.
+    pub async fn server(engine: Engine, variable: &str, name: &str) -> Option<Target> {
+        let Ok(admin_url) = std::env::var(variable) else {
+            assert!(
+                std::env::var("TIDELOCK_TEST_STACK").is_err(),
+                "{variable} is not set; eval \"$(services/stack env)\""
+            );
+            eprintln!("skipped: {variable} is not set");
+            return None;
+        };
+        let writer_url = std::env::var(format!("{variable}_WRITER")).unwrap_or_else(|_| admin_url.clone());
+        // Names of databases are at most 63 characters on PostgreSQL, 64 on MySQL.
+        let database = format!("conf_{}_{}", std::process::id(), &name[..name.len().min(44)]);
+        let admin_database = if engine == Engine::Postgres { "postgres" } else { "mysql" };
+        let server = connector(engine, &format!("{admin_url}/{admin_database}"), None);
+        let mut session = server.connect().await.unwrap();
+        let create = match engine {
+            Engine::Postgres => format!("CREATE DATABASE {database} OWNER tidelock"),
+            _ => format!("CREATE DATABASE {database}; GRANT ALL ON {database}.* TO tidelock"),
+        };
+        for text in create.split("; ") {
+            session.execute_plain(text).await.unwrap_or_else(|error| panic!("{text}: {error:?}"));
+        }
+        let url = format!("{writer_url}/{database}");
+        let admin = connector(engine, &url, None).connect().await.unwrap();
+        let server = Some((format!("{admin_url}/{admin_database}"), database));
+        Some(Target { engine, url, admin, server, directory: None })
     }
 
     pub async fn drop_database(&mut self) {
-        let _ = &self.server;
+        let Some((url, database)) = &self.server else { return };
+        let mut session = connector(self.engine, url, None).connect().await.unwrap();
+        let text = match self.engine {
+            Engine::Postgres => format!("DROP DATABASE {database} WITH (FORCE)"),
+            _ => format!("DROP DATABASE {database}"),
+        };
+        session.execute_plain(&text).await.unwrap_or_else(|error| panic!("{text}: {error:?}"));
     }
 
     /// The engine's character around names.
     pub fn quote(&self) -> &'static str {
-        "\""
+        if matches!(self.engine, Engine::MySql | Engine::MariaDb) { "`" } else { "\"" }
+    }
+
+    /// The address that writers use.
+    pub fn url(&self) -> &str {
+        &self.url
     }
 
     /// Opens another session.
     pub fn connector(&self) -> Box<dyn Connector> {
-        match self.engine {
-            Engine::Sqlite => Box::new(SqliteConnector::new(&self.url, Some("legacy".into())).unwrap()),
-            Engine::Postgres => unreachable!(),
-        }
+        connector(self.engine, &self.url, Some("legacy"))
     }
 
     /// Runs statements, one per string.
@@ -106,6 +143,15 @@ impl Target {
     pub fn writer_with(&self, tables: &[SinkTable], held: HeldLimits) -> SqlWriter {
         let options = WriterOptions { tables: tables.to_vec(), held, advance_sequences: true };
         SqlWriter::new(self.connector(), options)
+    }
+}
+
+fn connector(engine: Engine, url: &str, tag: Option<&str>) -> Box<dyn Connector> {
+    match engine {
+        Engine::Sqlite => Box::new(SqliteConnector::new(url, tag.map(Arc::from)).unwrap()),
+        Engine::Postgres => Box::new(PostgresConnector::new(url, None).unwrap()),
+        Engine::MySql => Box::new(MySqlConnector::new(url, Flavour::MySql, None).unwrap()),
+        Engine::MariaDb => Box::new(MySqlConnector::new(url, Flavour::MariaDb, None).unwrap()),
     }
 }
 

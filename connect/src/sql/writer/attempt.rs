@@ -1,5 +1,7 @@
 //! One transaction of a batch: CAS first (rule L1), stages in order (rule B1), held rows, COMMIT. Rolls back on every way out but success.
 
+use std::sync::Arc;
+
 use topology::batch::{BatchStage, Change, ChangeBatch, ChangeKind};
 use topology::data::Value;
 use topology::record::{EntityId, Operation};
@@ -9,7 +11,8 @@ use topology::{Error, ErrorKind};
 use super::claim::task_values;
 use super::groups::{Group, groups};
 use super::held::Holding;
-use super::rows;
+use super::rows::{self, MoveNotes, Writing};
+use super::tables::EntityTable;
 use super::{Failure, SqlWriter};
 use crate::sql::dialect::quote_table;
 use crate::sql::error::SqlError;
@@ -22,11 +25,18 @@ pub(crate) struct Progress {
     pub(crate) holding: Holding,
     /// Entities that got rows, for waking children (rule H2).
     pub(crate) written: Vec<usize>,
+    /// What other halves of key changes wait for.
+    pub(crate) wakes: Vec<Arc<str>>,
 }
 
 impl Progress {
     fn new(entities: usize) -> Progress {
-        Progress { counts: vec![OutcomeCounts::default(); entities], holding: Holding::default(), written: Vec::new() }
+        Progress {
+            counts: vec![OutcomeCounts::default(); entities],
+            holding: Holding::default(),
+            written: Vec::new(),
+            wakes: Vec::new(),
+        }
     }
 
     pub(crate) fn note_written(&mut self, entity: usize) {
@@ -189,11 +199,40 @@ impl SqlWriter {
         group: &Group,
         progress: &mut Progress,
     ) -> Result<(), Failure> {
-        let session = self.session.as_deref_mut().expect("enter() opened a session");
-        let table = self.tables[entity].as_mut().expect("planned before BEGIN");
-        let written = rows::write(session, table, batch, &mut self.scratch, group.kind, &group.changes).await;
+        let mut notes = MoveNotes::default();
+        self.scratch.clear();
+        let (mut writing, table) = self.writing(batch, entity, 0);
+        let written = rows::write(&mut writing, table, group.kind, &group.changes, &mut notes).await;
         let written = written.map_err(|error| with_entity(entity, error))?;
+        self.after_moves(batch, entity, notes, progress);
         self.after_group(batch, entity, group, written, progress).await
+    }
+
+    /// The parts that writing needs, borrowed beside each other.
+    pub(super) fn writing<'a>(
+        &'a mut self,
+        batch: &'a ChangeBatch,
+        entity: usize,
+        attempts: i32,
+    ) -> (Writing<'a>, &'a EntityTable) {
+        let writing = Writing {
+            session: self.session.as_deref_mut().expect("enter() opened a session"),
+            statements: &self.statements,
+            own: &self.own,
+            batch,
+            scratch: &mut self.scratch,
+            attempts,
+        };
+        (writing, self.tables[entity].as_ref().expect("planned before BEGIN"))
+    }
+
+    /// Parks the halves of key changes that wait for their other half, and remembers whom to wake (rule B5).
+    pub(super) fn after_moves(&self, batch: &ChangeBatch, entity: usize, notes: MoveNotes, progress: &mut Progress) {
+        let table = self.tables[entity].as_ref().expect("planned before BEGIN");
+        for (change, waits_for) in notes.parked {
+            progress.holding.park_half(table, batch, entity, &change, waits_for);
+        }
+        progress.wakes.extend(notes.wakes);
     }
 
     /// Counts, counters behind columns, parents: what every successful write of a group is followed by.
@@ -298,6 +337,7 @@ impl SqlWriter {
                 self.wakes.push(table.parent_name.clone());
             }
         }
+        self.wakes.extend(progress.wakes);
         progress.holding.settle(&mut self.held, batch);
         let outcomes = progress
             .counts

@@ -68,7 +68,7 @@ fn rank(kind: GroupKind) -> usize {
     }
 }
 
-/// The group of one change.
+/// The group of one change. Makes the shapes that it needs.
 pub(crate) fn kind_of(table: &mut EntityTable, arena: &Arena, change: &Change) -> GroupKind {
     match change.kind {
         ChangeKind::Upsert => GroupKind::Upsert,
@@ -76,21 +76,39 @@ pub(crate) fn kind_of(table: &mut EntityTable, arena: &Arena, change: &Change) -
         ChangeKind::Update => update_kind(table, arena, change.row),
         ChangeKind::Delete => GroupKind::Delete,
         ChangeKind::Replace => GroupKind::Replace,
-        ChangeKind::Move | ChangeKind::MoveKey => GroupKind::Move,
+        ChangeKind::MoveKey => GroupKind::Move,
+        ChangeKind::Move => {
+            if arena.row(change.row).iter().any(|cell| cell.is_unavailable()) {
+                update_kind(table, arena, change.row);
+            }
+            GroupKind::Move
+        }
         ChangeKind::Append => GroupKind::Append,
     }
 }
 
-fn update_kind(table: &mut EntityTable, arena: &Arena, row: CellRange) -> GroupKind {
-    let key = &table.plan.key;
-    let is_available = |at: usize| !arena.row(row)[at].is_unavailable() && !key.contains(&at);
-    let width = table.plan.columns.len();
-    if let Some(at) = table.updates.iter().position(|shape| {
-        let mut set = shape.columns.iter();
-        (0..width).filter(|at| is_available(*at)).eq(set.by_ref().copied())
-    }) {
-        return GroupKind::Update(at);
+/// How a partial row is updated; `None` for a whole one. [`kind_of`] made the shape.
+pub(crate) fn kind_of_row(table: &EntityTable, arena: &Arena, row: CellRange) -> Option<GroupKind> {
+    if !arena.row(row).iter().any(|cell| cell.is_unavailable()) {
+        return None;
     }
-    let columns: Vec<usize> = (0..width).filter(|at| is_available(*at)).collect();
+    Some(find_update(table, arena, row).unwrap_or(GroupKind::Check))
+}
+
+fn available<'a>(table: &'a EntityTable, arena: &'a Arena, row: CellRange) -> impl Iterator<Item = usize> + 'a {
+    let cells = arena.row(row);
+    (0..table.plan.columns.len()).filter(move |at| !cells[*at].is_unavailable() && !table.plan.key.contains(at))
+}
+
+fn find_update(table: &EntityTable, arena: &Arena, row: CellRange) -> Option<GroupKind> {
+    let mut shapes = table.updates.iter();
+    shapes.position(|shape| available(table, arena, row).eq(shape.columns.iter().copied())).map(GroupKind::Update)
+}
+
+fn update_kind(table: &mut EntityTable, arena: &Arena, row: CellRange) -> GroupKind {
+    if let Some(kind) = find_update(table, arena, row) {
+        return kind;
+    }
+    let columns: Vec<usize> = available(table, arena, row).collect();
     if columns.is_empty() { GroupKind::Check } else { GroupKind::Update(table.update_shape(&columns)) }
 }

@@ -9,11 +9,13 @@ use std::sync::Arc;
 use topology::batch::{Change, ChangeBatch, ChangeKind, DeadRecord, HeldId};
 use topology::data::{Arena, Cell, CellRange, Value};
 use topology::ledger::{Claim, TaskKey};
+use topology::moves::Halves;
 use topology::sink::{HeldCounts, HeldRow};
 use topology::{Error, ErrorKind};
 
 use super::attempt::{Progress, with_entity};
 use super::claim::task_values;
+use super::moves::HALF_WAITS;
 use super::rows::{ROW_MISSING, WAITS_FOR_ROW};
 use super::tables::{EntityTable, parent_name};
 use super::{Failure, SqlWriter, json};
@@ -123,9 +125,11 @@ pub(crate) struct Hashes {
 }
 
 impl Hashes {
-    pub(crate) fn of(table: &EntityTable, arena: &Arena, change: &Change) -> Hashes {
-        let hash = |key: CellRange| table.key_hash(arena, key);
-        Hashes { key: hash(change.key), other: change.old_key.and_then(hash) }
+    /// Half a key change holds only its own key: the other half must not queue behind it (rule B5).
+    pub(crate) fn of(table: &EntityTable, batch: &ChangeBatch, change: &Change) -> Hashes {
+        let hash = |key: CellRange| table.key_hash(&batch.arena, key);
+        let is_whole = change.kind == ChangeKind::Move && batch.halves(change) == Halves::Both;
+        Hashes { key: hash(change.key), other: change.old_key.filter(|_| is_whole).and_then(hash) }
     }
 
     pub(crate) fn iter(self) -> impl Iterator<Item = u64> {
@@ -178,7 +182,7 @@ impl Holding {
         if known.is_none() && self.added.is_empty() {
             return false;
         }
-        let hashes = Hashes::of(table, &batch.arena, change);
+        let hashes = Hashes::of(table, batch, change);
         let waits = hashes.iter().any(|hash| {
             let state = known.and_then(|keys| keys.keys.get(&hash)).copied().unwrap_or_default();
             let passes = state.waits_for_row && is_full(change.kind);
@@ -188,23 +192,57 @@ impl Holding {
             return false;
         }
         for record in batch.records_of(change) {
-            self.rows.push(HeldRecord {
-                record,
-                entity,
-                state: HeldState::Queued,
-                hashes,
-                kind: ErrorKind::Dependency,
-                stage: "write",
-                code: None,
-                message: "waits behind an earlier change of its key".to_owned(),
-                waits_for: None,
-            });
+            self.queue(entity, record, hashes);
         }
         self.added.extend(hashes.iter().map(|hash| (span, hash)));
         true
     }
 
-    /// Holds one record that failed: parked or dead by its kind.
+    fn queue(&mut self, entity: usize, record: usize, hashes: Hashes) {
+        self.rows.push(HeldRecord {
+            record,
+            entity,
+            state: HeldState::Queued,
+            hashes,
+            kind: ErrorKind::Dependency,
+            stage: "write",
+            code: None,
+            message: "waits behind an earlier change of its key".to_owned(),
+            waits_for: None,
+        });
+    }
+
+    /// Parks half a key change until its other half comes (rule B5); what was merged into it queues behind.
+    pub(crate) fn park_half(
+        &mut self,
+        table: &EntityTable,
+        batch: &ChangeBatch,
+        entity: usize,
+        change: &Change,
+        waits_for: Arc<str>,
+    ) {
+        let hashes = Hashes::of(table, batch, change);
+        let span = span_index(batch, change.first_record as usize);
+        self.added.extend(hashes.iter().map(|hash| (span, hash)));
+        let mut records = batch.records_of(change);
+        self.rows.extend(records.next().map(|record| HeldRecord {
+            record,
+            entity,
+            state: HeldState::Parked,
+            hashes,
+            kind: ErrorKind::Dependency,
+            stage: "write",
+            code: Some(HALF_WAITS.to_owned()),
+            message: "the other half of the key change has not come yet".to_owned(),
+            waits_for: Some(waits_for),
+        }));
+        for record in records {
+            self.queue(entity, record, hashes);
+        }
+    }
+
+    /// Holds one record that failed: parked or dead by its kind. `half`: what half a key change waits for.
+    #[allow(clippy::too_many_arguments)] // all of them name one record and why
     pub(crate) fn hold(
         &mut self,
         table: &EntityTable,
@@ -213,14 +251,15 @@ impl Holding {
         record: usize,
         change: &Change,
         error: SqlError,
+        half: Option<Arc<str>>,
     ) {
         let state = if error.kind() == ErrorKind::Data { HeldState::Dead } else { HeldState::Parked };
-        let hashes = Hashes::of(table, &batch.arena, change);
+        let hashes = Hashes::of(table, batch, change);
         if state == HeldState::Parked {
             let span = span_index(batch, record);
             self.added.extend(hashes.iter().map(|hash| (span, hash)));
         }
-        let waits_for = waits_for(table, &error);
+        let waits_for = half.or_else(|| waits_for(table, &error));
         self.rows.push(HeldRecord {
             record,
             entity,

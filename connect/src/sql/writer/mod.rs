@@ -15,6 +15,7 @@ mod groups;
 mod held;
 mod history;
 mod json;
+mod moves;
 mod release;
 mod rows;
 mod slow;

@@ -6,13 +6,17 @@
 //! parked ──data, or too long──► dead, followers due
 //! ```
 
-use topology::ErrorKind;
+use std::sync::Arc;
+
 use topology::batch::ChangeBatch;
 use topology::data::Value;
+use topology::{Error, ErrorKind, Stage};
 
 use super::attempt::Progress;
 use super::claim::task_values;
 use super::held::{Hashes, HeldState, NOT_DUE, message, now_ms, waits_for};
+use super::moves::{HALF_WAITS, pair_of};
+use super::rows::MoveNotes;
 use super::{Failure, SqlWriter};
 use crate::sql::error::SqlError;
 
@@ -34,15 +38,28 @@ impl SqlWriter {
             let entity = usize::from(record.entity.0);
             let change = self.unreduced(batch, entity, index);
             let table = self.tables[entity].as_ref().expect("planned before BEGIN");
-            let hashes = Hashes::of(table, &batch.arena, &change);
+            let hashes = Hashes::of(table, batch, &change);
             if hashes.iter().any(|hash| blocked.contains(&(span, hash))) {
                 progress.take_back(entity, 1);
                 continue;
             }
-            match self.write_record(batch, entity, &change, progress).await? {
-                Ok(()) => self.released(batch, index, span, hashes, progress).await?,
+            let is_half = pair_of(batch, &change).is_some();
+            let attempts =
+                if is_half { self.age(batch, index, span).await?.map_or(0, |(attempts, _)| attempts) } else { 0 };
+            let mut notes = MoveNotes::default();
+            let written = self.write_record(batch, entity, &change, attempts as i32, &mut notes, progress).await?;
+            let written = match written {
+                Ok(()) if !notes.parked.is_empty() => Err(half_waits()),
+                other => other,
+            };
+            match written {
+                Ok(()) => {
+                    progress.wakes.extend(notes.wakes);
+                    self.released(batch, index, span, hashes, progress).await?;
+                }
                 Err(error) => {
-                    let dead = self.failed_again(batch, index, span, entity, hashes, error, progress).await?;
+                    let half = self.leave_word(batch, entity, &change).await?;
+                    let dead = self.failed_again(batch, index, span, entity, hashes, (error, half), progress).await?;
                     if !dead {
                         blocked.extend(hashes.iter().map(|hash| (span, hash)));
                     }
@@ -90,6 +107,20 @@ impl SqlWriter {
         Ok(())
     }
 
+    /// (attempts, time of the first failure) of a held row.
+    async fn age(&mut self, batch: &ChangeBatch, index: usize, span: usize) -> Result<Option<(i64, i64)>, Failure> {
+        let id = batch.releases[index];
+        let mut row = task_values(&batch.spans[span].task).to_vec();
+        row.extend([Value::I64(id.offset), Value::I64(i64::from(id.ordinal))]);
+        let session = self.session.as_deref_mut().expect("enter() opened a session");
+        let found =
+            session.query(&self.statements.held_age, &row).await.map_err(|error| Failure::Failed(error.error))?;
+        Ok(match found.first().map(Vec::as_slice) {
+            Some([Value::I64(attempts), Value::I64(first_failed)]) => Some((*attempts, *first_failed)),
+            _ => None,
+        })
+    }
+
     /// One more attempt failed: later again, or dead. True when dead.
     #[allow(clippy::too_many_arguments)] // all of them name one held row
     async fn failed_again(
@@ -99,7 +130,7 @@ impl SqlWriter {
         span: usize,
         entity: usize,
         hashes: Hashes,
-        error: SqlError,
+        (error, half): (SqlError, Option<Arc<str>>),
         progress: &mut Progress,
     ) -> Result<bool, Failure> {
         let fatal = |error: SqlError| Failure::Failed(error.error);
@@ -109,12 +140,9 @@ impl SqlWriter {
         let limits = self.options.held;
         let session = self.session.as_deref_mut().expect("enter() opened a session");
         let now = now_ms(session, &self.statements.now).await.map_err(fatal)?;
-        let age = session.query(&self.statements.held_age, &row).await.map_err(fatal)?;
-        let (attempts, first_failed) = match age.first().map(Vec::as_slice) {
-            Some([Value::I64(attempts), Value::I64(first_failed)]) => (*attempts, *first_failed),
-            // Discarded by an operator meanwhile: nothing to keep.
-            _ => return Ok(true),
-        };
+        // Discarded by an operator meanwhile: nothing to keep.
+        let Some((attempts, first_failed)) = self.age(batch, index, span).await? else { return Ok(true) };
+        let session = self.session.as_deref_mut().expect("enter() opened a session");
         let gave_up = now - first_failed >= limits.dead_after_ms
             || limits.attempts_max.is_some_and(|limit| attempts + 1 >= limit);
         let dead = gave_up || error.kind() != ErrorKind::Dependency;
@@ -126,7 +154,7 @@ impl SqlWriter {
             (HeldState::Parked, now + delay)
         };
         let table = self.tables[entity].as_ref().expect("planned before BEGIN");
-        let waits_for = waits_for(table, &error);
+        let waits_for = half.or_else(|| waits_for(table, &error));
         let mut values = vec![
             Value::Text(state.name().to_owned()),
             Value::Text(error.kind().name().to_owned()),
@@ -154,4 +182,9 @@ impl SqlWriter {
         }
         Ok(false)
     }
+}
+
+fn half_waits() -> SqlError {
+    let detail = "the other half of the key change has not come yet";
+    SqlError::known(Error::new(ErrorKind::Dependency, Stage::Write, "cannot move row", detail).with_code(HALF_WAITS))
 }

@@ -1,15 +1,18 @@
 //! Writes one group, or a part of it, with as few statements as the engine allows.
 
-use topology::batch::{Change, ChangeBatch, ChangeKind};
+use std::sync::Arc;
+
+use topology::batch::{Change, ChangeBatch};
 use topology::data::{Arena, Cell, CellRange};
 use topology::{Error, ErrorKind, Stage};
 
 use super::groups::GroupKind;
-use super::history;
-use super::tables::EntityTable;
+use super::tables::{EntityTable, OwnTables};
+use super::{history, moves};
 use crate::sql::connection::SqlConnection;
 use crate::sql::error::{SqlError, SqlResult};
 use crate::sql::plan::Written;
+use crate::sql::statements::Statements;
 
 /// What a parked partial update waits for: its own row (rule B3).
 pub(crate) const WAITS_FOR_ROW: &str = "row";
@@ -17,18 +20,40 @@ pub(crate) const WAITS_FOR_ROW: &str = "row";
 /// Code of a partial update whose row is not there.
 pub(crate) const ROW_MISSING: &str = "row-missing";
 
-/// Writes some changes of one group. `scratch` takes history rows.
+/// What all writes of a transaction share.
+pub(crate) struct Writing<'a> {
+    pub(crate) session: &'a mut dyn SqlConnection,
+    pub(crate) statements: &'a Statements,
+    pub(crate) own: &'a OwnTables,
+    pub(crate) batch: &'a ChangeBatch,
+    /// Rows of history tables and of our own.
+    pub(crate) scratch: &'a mut Arena,
+    /// Failed attempts of the held row that is tried again, otherwise 0.
+    pub(crate) attempts: i32,
+}
+
+/// What key changes ask for besides rows (rule B5).
+#[derive(Debug, Default)]
+pub(crate) struct MoveNotes {
+    /// Halves that wait for their other half, with what they wait for.
+    pub(crate) parked: Vec<(Change, Arc<str>)>,
+    /// Held rows that wait for these are due.
+    pub(crate) wakes: Vec<Arc<str>>,
+}
+
+/// Writes some changes of one group.
 pub(crate) async fn write(
-    session: &mut dyn SqlConnection,
+    writing: &mut Writing<'_>,
     table: &EntityTable,
-    batch: &ChangeBatch,
-    scratch: &mut Arena,
     kind: GroupKind,
     changes: &[Change],
+    notes: &mut MoveNotes,
 ) -> SqlResult<Written> {
+    let batch = writing.batch;
     let arena = &batch.arena;
     let rows = || changes.iter().map(|change| change.row).collect::<Vec<CellRange>>();
     let keys = || changes.iter().map(|change| change.key).collect::<Vec<CellRange>>();
+    let session = &mut *writing.session;
     match kind {
         GroupKind::Upsert => session.write_rows(&table.upsert, arena, &rows()).await,
         GroupKind::InsertIfAbsent => session.write_rows(&table.insert_if_absent, arena, &rows()).await,
@@ -56,49 +81,21 @@ pub(crate) async fn write(
         GroupKind::Move => {
             let mut written = Written::default();
             for change in changes {
-                move_one(session, table, arena, change).await?;
+                moves::move_one(writing, table, change, notes).await?;
                 written.matched += 1;
             }
             Ok(written)
         }
         GroupKind::Append => {
-            let rows = history::rows(table, batch, scratch, changes);
-            session.write_rows(&table.insert, scratch, &rows).await
+            let rows = history::rows(table, batch, writing.scratch, changes);
+            session.write_rows(&table.insert, writing.scratch, &rows).await
         }
     }
 }
 
-fn row_missing(table: &EntityTable) -> SqlError {
+pub(crate) fn row_missing(table: &EntityTable) -> SqlError {
     let detail = format!("table {:?}: a partial update found no row with its key", table.plan.name);
     SqlError::known(Error::new(ErrorKind::Dependency, Stage::Write, "cannot update row", detail).with_code(ROW_MISSING))
-}
-
-/// One key change (rule B5). Renaming instead of deleting keeps children that the source kept.
-async fn move_one(
-    session: &mut dyn SqlConnection,
-    table: &EntityTable,
-    arena: &Arena,
-    change: &Change,
-) -> SqlResult<()> {
-    let other = change.old_key.unwrap_or_default();
-    let (old_key, new_key) = match change.kind {
-        ChangeKind::MoveKey => (change.key, other),
-        _ => (other, change.key),
-    };
-    let present = session.present(&table.plan, arena, &[old_key, new_key]).await?;
-    let (old_present, new_present) = (present.first() == Some(&true), present.get(1) == Some(&true));
-    let is_same = arena.compare_rows(old_key, new_key).is_eq();
-    if old_present && !is_same {
-        if new_present {
-            session.write_rows(&table.delete, arena, &[old_key]).await?;
-        } else {
-            session.write_rows(&table.rename, arena, &[old_key, new_key]).await?;
-        }
-    }
-    if change.kind == ChangeKind::Move {
-        session.write_rows(&table.upsert, arena, &[change.row]).await?;
-    }
-    Ok(())
 }
 
 /// Moves counters behind written columns past the explicit ids of these rows (`ids: same`); at most once per batch and table.

@@ -4,14 +4,17 @@
 //! isolated is run again after all else of its stage, unreduced and in exact source order, record by record; what fails then is parked
 //! (a dependency), or dead (its own fault). Reduced images of other keys are as good as in the fast path, so they are not run again.
 
+use std::sync::Arc;
+
 use topology::batch::{Change, ChangeBatch};
 use topology::{Error, ErrorKind};
 
 use super::attempt::{Progress, with_entity};
 use super::groups::{Group, kind_of};
-use super::rows;
-use super::{Failure, SqlWriter};
+use super::rows::{self, MoveNotes};
+use super::{Failure, SqlWriter, moves};
 use crate::sql::error::{SqlError, SqlResult};
+use crate::sql::plan::Written;
 
 /// A change that was isolated.
 pub(crate) struct FailedChange {
@@ -32,8 +35,12 @@ impl SqlWriter {
         let mut parts = vec![(0, group.changes.len())];
         while let Some((start, end)) = parts.pop() {
             let part = Group { kind: group.kind, changes: group.changes[start..end].to_vec() };
-            match self.write_guarded(batch, entity, &part).await? {
-                Ok(written) => self.after_group(batch, entity, &part, written, progress).await?,
+            let mut notes = MoveNotes::default();
+            match self.write_guarded(batch, entity, &part, 0, &mut notes).await? {
+                Ok(written) => {
+                    self.after_moves(batch, entity, notes, progress);
+                    self.after_group(batch, entity, &part, written, progress).await?;
+                }
                 Err(_) if end - start > 1 => {
                     let middle = start + (end - start) / 2;
                     parts.push((middle, end));
@@ -51,24 +58,25 @@ impl SqlWriter {
         batch: &ChangeBatch,
         entity: usize,
         part: &Group,
-    ) -> Result<SqlResult<crate::sql::plan::Written>, Failure> {
+        attempts: i32,
+        notes: &mut MoveNotes,
+    ) -> Result<SqlResult<Written>, Failure> {
         let fatal = |error: SqlError| Failure::Failed(error.error);
-        let session = self.session.as_deref_mut().expect("enter() opened a session");
-        let table = self.tables[entity].as_mut().expect("planned before BEGIN");
-        session.savepoint().await.map_err(fatal)?;
-        match rows::write(session, table, batch, &mut self.scratch, part.kind, &part.changes).await {
+        self.scratch.clear();
+        let (mut writing, table) = self.writing(batch, entity, attempts);
+        writing.session.savepoint().await.map_err(fatal)?;
+        match rows::write(&mut writing, table, part.kind, &part.changes, notes).await {
             Ok(written) => {
-                session.release_savepoint().await.map_err(fatal)?;
+                writing.session.release_savepoint().await.map_err(fatal)?;
                 Ok(Ok(written))
             }
             Err(error) if error.is_about_rows() => {
-                session.rollback_to_savepoint().await.map_err(fatal)?;
+                *notes = MoveNotes::default();
+                writing.session.rollback_to_savepoint().await.map_err(fatal)?;
                 if !error.known && part.changes.len() == 1 {
                     // Rule E2: an unknown code is data only if one row is isolated and the database is well otherwise.
-                    session
-                        .query(&self.statements.now, &[])
-                        .await
-                        .map_err(|_| Failure::Failed(error_copy(&error.error)))?;
+                    let probe = writing.session.query(&writing.statements.now, &[]).await;
+                    probe.map_err(|_| Failure::Failed(error_copy(&error.error)))?;
                     let error =
                         SqlError { known: true, error: Error { kind: ErrorKind::Data, ..error.error }, ..error };
                     return Ok(Err(error));
@@ -97,9 +105,14 @@ impl SqlWriter {
             if progress.holding.queue_if_held(&self.held, table, batch, entity, &change) {
                 continue;
             }
-            if let Err(error) = self.write_record(batch, entity, &change, progress).await? {
-                let table = self.tables[entity].as_ref().expect("planned before BEGIN");
-                progress.holding.hold(table, batch, entity, record, &change, error);
+            let mut notes = MoveNotes::default();
+            match self.write_record(batch, entity, &change, 0, &mut notes, progress).await? {
+                Ok(()) => self.after_moves(batch, entity, notes, progress),
+                Err(error) => {
+                    let half = self.leave_word(batch, entity, &change).await?;
+                    let table = self.tables[entity].as_ref().expect("planned before BEGIN");
+                    progress.holding.hold(table, batch, entity, record, &change, error, half);
+                }
             }
         }
         Ok(())
@@ -111,18 +124,31 @@ impl SqlWriter {
         batch: &ChangeBatch,
         entity: usize,
         change: &Change,
+        attempts: i32,
+        notes: &mut MoveNotes,
         progress: &mut Progress,
     ) -> Result<SqlResult<()>, Failure> {
         let table = self.tables[entity].as_mut().expect("planned before BEGIN");
         let kind = kind_of(table, &batch.arena, change);
         let part = Group { kind, changes: vec![*change] };
-        match self.write_guarded(batch, entity, &part).await? {
+        match self.write_guarded(batch, entity, &part, attempts, notes).await? {
             Ok(written) => {
                 self.after_group(batch, entity, &part, written, progress).await?;
                 Ok(Ok(()))
             }
             Err(error) => Ok(Err(error)),
         }
+    }
+
+    /// Word of a half of a key change that is held; what it waits for.
+    pub(super) async fn leave_word(
+        &mut self,
+        batch: &ChangeBatch,
+        entity: usize,
+        change: &Change,
+    ) -> Result<Option<Arc<str>>, Failure> {
+        let (mut writing, table) = self.writing(batch, entity, 0);
+        moves::leave_word(&mut writing, table, change).await.map_err(|error| Failure::Failed(error.error))
     }
 
     /// The change that one record asks for by itself.

@@ -13,7 +13,7 @@ use super::history::HISTORY_COLUMNS;
 use super::{Failure, SqlWriter};
 use crate::sql::dialect::{Dialect, OwnType};
 use crate::sql::plan::{RowOperation, Shape, TablePlan};
-use crate::sql::statements::{HELD, HELD_COLUMNS};
+use crate::sql::statements::{HELD, HELD_COLUMNS, MOVED, MOVED_COLUMNS};
 
 /// One written table with its statement shapes.
 pub(crate) struct EntityTable {
@@ -107,48 +107,61 @@ fn history_table(mapped: &WriteTable) -> WriteTable {
 /// Plans of our own tables, known without asking the catalogue.
 pub(crate) struct OwnTables {
     pub(crate) held: Shape,
+    /// Word of a key change, if there is none.
+    pub(crate) leave_word: Shape,
+    /// Word of a key change, whatever there is.
+    pub(crate) set_word: Shape,
+}
+
+fn own_plan(dialect: &dyn Dialect, name: &str, columns: &[(&str, OwnType, bool)], key: usize) -> Arc<TablePlan> {
+    let columns: Vec<ColumnDescription> = columns
+        .iter()
+        .map(|(name, kind, nullable)| ColumnDescription {
+            name: (*name).into(),
+            kind: match kind {
+                OwnType::Name | OwnType::Text => Kind::Text { characters_max: None, fixed: false },
+                OwnType::Int32 => Kind::Int { bits: 32, unsigned: false },
+                OwnType::Int64 => Kind::Int { bits: 64, unsigned: false },
+                OwnType::Bytes => Kind::Bytes { bytes_max: None, fixed: false },
+            },
+            native: dialect.own_type(*kind).into(),
+            nullable: *nullable,
+            has_default: false,
+            generated: Generated::Never,
+            collation: None,
+        })
+        .collect();
+    let table = WriteTable {
+        entity: EntityId(u16::MAX),
+        name: name.into(),
+        columns: columns.iter().map(ColumnDescription::column).collect(),
+        key: (0..key).collect(),
+        mode: WriteMode::Mirror,
+    };
+    let description = TableDescription {
+        name: name.into(),
+        columns,
+        primary_key: (0..key).collect(),
+        unique_indexes: Vec::new(),
+        foreign_keys: Vec::new(),
+        referenced: false,
+        deferrable: false,
+        sequences: Vec::new(),
+        triggers: Vec::new(),
+    };
+    Arc::new(TablePlan::new(&table, Arc::new(description)).expect("made of its own columns"))
 }
 
 impl OwnTables {
     pub(crate) fn new(dialect: &dyn Dialect) -> OwnTables {
-        let columns: Vec<ColumnDescription> = HELD_COLUMNS
-            .iter()
-            .map(|(name, kind, nullable)| ColumnDescription {
-                name: (*name).into(),
-                kind: match kind {
-                    OwnType::Name | OwnType::Text => Kind::Text { characters_max: None, fixed: false },
-                    OwnType::Int32 => Kind::Int { bits: 32, unsigned: false },
-                    OwnType::Int64 => Kind::Int { bits: 64, unsigned: false },
-                    OwnType::Bytes => Kind::Bytes { bytes_max: None, fixed: false },
-                },
-                native: dialect.own_type(*kind).into(),
-                nullable: *nullable,
-                has_default: false,
-                generated: Generated::Never,
-                collation: None,
-            })
-            .collect();
-        let table = WriteTable {
-            entity: EntityId(u16::MAX),
-            name: HELD.into(),
-            columns: columns.iter().map(ColumnDescription::column).collect(),
-            key: Vec::new(),
-            mode: WriteMode::Append,
-        };
-        let description = TableDescription {
-            name: HELD.into(),
-            columns,
-            primary_key: Vec::new(),
-            unique_indexes: Vec::new(),
-            foreign_keys: Vec::new(),
-            referenced: false,
-            deferrable: false,
-            sequences: Vec::new(),
-            triggers: Vec::new(),
-        };
-        let plan = Arc::new(TablePlan::new(&table, Arc::new(description)).expect("made of its own columns"));
-        let all = (0..plan.columns.len()).collect();
-        OwnTables { held: Shape::new(&plan, RowOperation::Insert, all) }
+        let shape = |plan: &Arc<TablePlan>, operation| Shape::new(plan, operation, (0..plan.columns.len()).collect());
+        let held = own_plan(dialect, HELD, &HELD_COLUMNS, 6);
+        let moved = own_plan(dialect, MOVED, &MOVED_COLUMNS, 3);
+        OwnTables {
+            held: shape(&held, RowOperation::Insert),
+            leave_word: shape(&moved, RowOperation::InsertIfAbsent),
+            set_word: shape(&moved, RowOperation::Upsert),
+        }
     }
 }
 

@@ -1,0 +1,131 @@
+//! Key changes (rule B5): what `topology::moves` decides, as statements.
+
+use std::sync::Arc;
+
+use topology::batch::{Change, ChangeBatch, ChangeKind};
+use topology::data::{Cell, Value};
+use topology::moves::{self, Halves, Present, Word, WordChange, plan_move};
+
+use super::groups::{GroupKind, kind_of_row};
+use super::held::now_ms;
+use super::rows::{MoveNotes, Writing, row_missing};
+use super::tables::EntityTable;
+use crate::sql::error::SqlResult;
+
+/// Code of a half that waits for its other half.
+pub(crate) const HALF_WAITS: &str = "half-waits";
+
+/// The pair of a half; `None` for whole moves, other changes, and halves that can't know each other.
+pub(crate) fn pair_of(batch: &ChangeBatch, change: &Change) -> Option<String> {
+    let is_half = matches!(change.kind, ChangeKind::Move | ChangeKind::MoveKey) && batch.halves(change) != Halves::Both;
+    if is_half { moves::pair_id(batch, change) } else { None }
+}
+
+fn pair_values(batch: &ChangeBatch, table: &EntityTable, change: &Change, pair: &str) -> [Value; 3] {
+    let task = &batch.span_of(batch.records[change.first_record as usize].slot).task;
+    [
+        Value::Text(task.pipeline.to_string()),
+        Value::Text(task.direction.to_string()),
+        Value::Text(format!("{pair}{:016x}", table.hash_seed)),
+    ]
+}
+
+/// One key change. Renaming instead of deleting keeps children that the source kept.
+pub(crate) async fn move_one(
+    writing: &mut Writing<'_>,
+    table: &EntityTable,
+    change: &Change,
+    notes: &mut MoveNotes,
+) -> SqlResult<()> {
+    let batch = writing.batch;
+    let arena = &batch.arena;
+    let (old_key, new_key) = batch.moved_keys(change);
+    let pair = pair_of(batch, change);
+    let mut word = None;
+    if let Some(pair) = &pair {
+        let values = pair_values(batch, table, change, pair);
+        let rows = writing.session.query(&writing.statements.moved_read, &values).await?;
+        word = match rows.first().map(Vec::as_slice) {
+            Some([Value::Text(state)]) => Word::parse(state),
+            _ => None,
+        };
+    }
+    let is_same = arena.compare_rows(old_key, new_key).is_eq();
+    let there = writing.session.present(&table.plan, arena, &[old_key, new_key]).await?;
+    let present = Present {
+        old: there.first() == Some(&true) && !is_same,
+        new: there.get(1) == Some(&true),
+        word,
+        attempts: writing.attempts,
+    };
+    let plan = plan_move(batch, change, present);
+    if plan.park {
+        let Some(pair) = pair else { return Err(row_missing(table)) };
+        if let WordChange::Leave(word) = plan.word {
+            write_word(writing, table, change, &pair, word, true).await?;
+        }
+        notes.parked.push((*change, moves::waits_for(&pair).into()));
+        return Ok(());
+    }
+    if plan.delete_old && !is_same {
+        writing.session.write_rows(&table.delete, arena, &[old_key]).await?;
+    }
+    if plan.rename {
+        writing.session.write_rows(&table.rename, arena, &[old_key, new_key]).await?;
+    }
+    if plan.write_new {
+        let shape = match kind_of_row(table, arena, change.row) {
+            Some(GroupKind::Update(at)) => &table.updates[at],
+            Some(_) => return Ok(()),
+            None => &table.upsert,
+        };
+        writing.session.write_rows(shape, arena, &[change.row]).await?;
+    }
+    if let Some(pair) = pair {
+        match plan.word {
+            WordChange::Keep => {}
+            WordChange::Leave(word) => write_word(writing, table, change, &pair, word, false).await?,
+            WordChange::Take => {
+                let values = pair_values(batch, table, change, &pair);
+                writing.session.execute(&writing.statements.moved_take, &values).await?;
+            }
+        }
+        if plan.wake {
+            notes.wakes.push(moves::waits_for(&pair).into());
+        }
+    }
+    Ok(())
+}
+
+/// A half that is parked for any reason leaves word, if there is none, so that its other half need not wait for it. Its `waits_for`.
+pub(crate) async fn leave_word(
+    writing: &mut Writing<'_>,
+    table: &EntityTable,
+    change: &Change,
+) -> SqlResult<Option<Arc<str>>> {
+    let Some(pair) = pair_of(writing.batch, change) else { return Ok(None) };
+    let word = if change.kind == ChangeKind::MoveKey { Word::DeleteWaits } else { Word::CreateWaits };
+    write_word(writing, table, change, &pair, word, true).await?;
+    Ok(Some(moves::waits_for(&pair).into()))
+}
+
+async fn write_word(
+    writing: &mut Writing<'_>,
+    table: &EntityTable,
+    change: &Change,
+    pair: &str,
+    word: Word,
+    only_if_absent: bool,
+) -> SqlResult<()> {
+    let now = now_ms(writing.session, &writing.statements.now).await?;
+    let mut row: Vec<Cell> = Vec::with_capacity(6);
+    for value in pair_values(writing.batch, table, change, pair) {
+        row.push(writing.scratch.push_value(&value));
+    }
+    row.push(writing.scratch.push_text(&table.mapped.name));
+    row.push(writing.scratch.push_text(word.name()));
+    row.push(Cell::I64(now));
+    let range = writing.scratch.push_cells(&row);
+    let shape = if only_if_absent { &writing.own.leave_word } else { &writing.own.set_word };
+    writing.session.write_rows(shape, writing.scratch, &[range]).await.map(|_| ())
+}

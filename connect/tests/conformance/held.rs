@@ -1,0 +1,328 @@
+//! Rules E and H: what can't be written is isolated, kept, tried again, and nothing else suffers.
+
+use topology::ErrorKind;
+use topology::batch::HeldId;
+use topology::data::Value;
+use topology::ledger::Claim;
+use topology::record::Operation;
+use topology::sink::{ApplyError, OutcomeCounts, SinkWriter};
+
+use tidelock_connect::sql::writer::{HeldLimits, SqlWriter};
+
+use crate::batches::{Builder, apply, claim, task};
+use crate::conformance;
+use crate::target::{Engine, SinkTableSet, Target, n, t};
+
+async fn blog(target: &mut Target) -> SinkTableSet {
+    target
+        .run(&[
+            "CREATE TABLE users (id bigint PRIMARY KEY, name varchar(10) NOT NULL, email varchar(100) UNIQUE)",
+            "CREATE TABLE posts (id bigint PRIMARY KEY, user_id bigint NOT NULL, title varchar(100), \
+             CONSTRAINT posts_user FOREIGN KEY (user_id) REFERENCES users (id))",
+        ])
+        .await;
+    vec![
+        target.table(0, "users", &["id", "name", "email"], &["id"]).await,
+        target.table(1, "posts", &["id", "user_id", "title"], &["id"]).await,
+    ]
+}
+
+fn user(id: i64, email: &str) -> [Value; 3] {
+    [n(id), t("name"), t(email)]
+}
+
+fn post(id: i64, user: i64, title: &str) -> [Value; 3] {
+    [n(id), n(user), t(title)]
+}
+
+const HELD: &str = "SELECT state, class, attempts, waits_for FROM tidelock_held ORDER BY 1, 2, 3, 4";
+
+/// Makes all parked rows due and tries them with these rows; the held ones are found in order.
+async fn retry(
+    target: &mut Target,
+    writer: &mut SqlWriter,
+    claims: &mut [Claim],
+    tables: &SinkTableSet,
+    rows: &[(u16, Vec<Value>)],
+) {
+    target.run(&["UPDATE tidelock_held SET retry_at_ms = 0 WHERE state = 'parked'"]).await;
+    release(writer, claims, tables, rows).await;
+}
+
+async fn release(writer: &mut SqlWriter, claims: &mut [Claim], tables: &SinkTableSet, rows: &[(u16, Vec<Value>)]) {
+    let due = writer.due_held(claims, 100).await.unwrap();
+    assert_eq!(due.len(), rows.len(), "{due:?}");
+    let ids: Vec<HeldId> = due.iter().map(|row| row.id).collect();
+    let mut builder = Builder::new(claims, tables);
+    for (entity, row) in rows {
+        builder.upsert(*entity, row);
+    }
+    let batch = builder.finish_release(&ids);
+    writer.apply(&batch).await.unwrap();
+}
+
+async fn a_child_is_parked_until_its_parent_comes(target: &mut Target) {
+    let tables = blog(target).await;
+    let mut writer = target.writer(&tables);
+    let mut claims = [claim(&mut writer, "t", 0, 1).await];
+    let batch = Builder::new(&claims, &tables).upsert(0, &user(1, "a")).finish();
+    apply(&mut writer, &mut claims, &batch).await;
+    let batch = Builder::new(&claims, &tables).upsert(1, &post(1, 7, "orphan")).upsert(1, &post(2, 1, "fine")).finish();
+    let applied = apply(&mut writer, &mut claims, &batch).await;
+    assert!(applied.slow_path);
+    assert_eq!(target.rows("SELECT id FROM posts").await, ["2"]);
+    let waits_for = if target.engine == Engine::Sqlite { "∅" } else { "users" };
+    assert_eq!(target.rows(HELD).await, [format!("parked|dependency|1|{waits_for}")]);
+    let counts = writer.held_counts(&claims).await.unwrap();
+    assert_eq!((counts.parked, counts.queued, counts.dead), (1, 0, 0));
+    assert!(writer.due_held(&claims, 10).await.unwrap().is_empty(), "not before its time");
+
+    // Still no parent: later, and one attempt more.
+    retry(target, &mut writer, &mut claims, &tables, &[(1, post(1, 7, "orphan").to_vec())]).await;
+    assert_eq!(target.rows(HELD).await, [format!("parked|dependency|2|{waits_for}")]);
+
+    // The parent arrives and wakes its child where the engine says who the parent is (rule H2).
+    let batch = Builder::new(&claims, &tables).upsert(0, &user(7, "b")).finish();
+    tokio::time::sleep(std::time::Duration::from_millis(250)).await;
+    apply(&mut writer, &mut claims, &batch).await;
+    let rows = [(1, post(1, 7, "orphan").to_vec())];
+    if target.engine == Engine::Sqlite {
+        retry(target, &mut writer, &mut claims, &tables, &rows).await;
+    } else {
+        release(&mut writer, &mut claims, &tables, &rows).await;
+    }
+    assert_eq!(target.rows("SELECT id, title FROM posts ORDER BY id").await, ["1|orphan", "2|fine"]);
+    assert!(target.rows(HELD).await.is_empty());
+    assert_eq!(target.value("SELECT next_offset FROM tidelock_progress").await, "4", "releases move no progress");
+}
+
+async fn changes_of_a_held_key_queue_behind_it_in_order(target: &mut Target) {
+    let tables = blog(target).await;
+    let mut writer = target.writer(&tables);
+    let mut claims = [claim(&mut writer, "t", 0, 1).await];
+    let batch = Builder::new(&claims, &tables).upsert(1, &post(1, 7, "first")).finish();
+    apply(&mut writer, &mut claims, &batch).await;
+    // Would be fine by itself, and must still wait: it came later. A restart changes nothing.
+    target.run(&["INSERT INTO users VALUES (8, 'other', 'o')"]).await;
+    for title in ["second", "third"] {
+        let mut writer = target.writer(&tables);
+        claims = [claim(&mut writer, "t", 0, 2).await];
+        let batch = Builder::new(&claims, &tables).upsert(1, &post(1, 8, title)).upsert(1, &post(5, 8, title)).finish();
+        let applied = apply(&mut writer, &mut claims, &batch).await;
+        assert_eq!(applied.outcomes[0].1, OutcomeCounts { applied: 1, parked: 1, ..OutcomeCounts::default() });
+    }
+    let mut writer = target.writer(&tables);
+    claims = [claim(&mut writer, "t", 0, 3).await];
+    assert_eq!(target.rows("SELECT id, title FROM posts").await, ["5|third"]);
+    target.run(&["INSERT INTO users VALUES (7, 'parent', 'p')"]).await;
+    retry(target, &mut writer, &mut claims, &tables, &[(1, post(1, 7, "first").to_vec())]).await;
+    assert_eq!(target.value("SELECT title FROM posts WHERE id = 1").await, "first");
+    // The head is gone; its followers are due at once, in order (rule H3).
+    let rows = [(1, post(1, 8, "second").to_vec()), (1, post(1, 8, "third").to_vec())];
+    release(&mut writer, &mut claims, &tables, &rows).await;
+    assert_eq!(target.value("SELECT title FROM posts WHERE id = 1").await, "third");
+    assert!(target.rows(HELD).await.is_empty());
+    let batch = Builder::new(&claims, &tables).upsert(1, &post(1, 8, "fourth")).finish();
+    let applied = apply(&mut writer, &mut claims, &batch).await;
+    assert!(!applied.slow_path, "the key flows again");
+    assert_eq!(target.value("SELECT title FROM posts WHERE id = 1").await, "fourth");
+}
+
+async fn a_follower_does_not_overtake_a_head_that_fails_again(target: &mut Target) {
+    let tables = blog(target).await;
+    let mut writer = target.writer(&tables);
+    let mut claims = [claim(&mut writer, "t", 0, 1).await];
+    target.run(&["INSERT INTO users VALUES (8, 'other', 'o')"]).await;
+    let batch = Builder::new(&claims, &tables).upsert(1, &post(1, 7, "first")).finish();
+    apply(&mut writer, &mut claims, &batch).await;
+    let batch = Builder::new(&claims, &tables).upsert(1, &post(1, 8, "second")).finish();
+    apply(&mut writer, &mut claims, &batch).await;
+    target.run(&["UPDATE tidelock_held SET retry_at_ms = 0"]).await;
+    let rows = [(1, post(1, 7, "first").to_vec()), (1, post(1, 8, "second").to_vec())];
+    release(&mut writer, &mut claims, &tables, &rows).await;
+    assert!(target.rows("SELECT id FROM posts").await.is_empty());
+    assert!(writer.due_held(&claims, 10).await.unwrap().is_empty());
+}
+
+async fn a_head_that_waited_too_long_is_dead_and_lets_its_followers_go(target: &mut Target) {
+    let tables = blog(target).await;
+    let limits = HeldLimits { dead_after_ms: 0, ..HeldLimits::default() };
+    let mut writer = target.writer_with(&tables, limits);
+    let mut claims = [claim(&mut writer, "t", 0, 1).await];
+    target.run(&["INSERT INTO users VALUES (8, 'other', 'o')"]).await;
+    for (user, title) in [(7, "first"), (8, "second")] {
+        let batch = Builder::new(&claims, &tables).upsert(1, &post(1, user, title)).finish();
+        apply(&mut writer, &mut claims, &batch).await;
+    }
+    retry(target, &mut writer, &mut claims, &tables, &[(1, post(1, 7, "first").to_vec())]).await;
+    assert_eq!(target.rows("SELECT state FROM tidelock_held ORDER BY 1").await, ["dead", "queued"]);
+    release(&mut writer, &mut claims, &tables, &[(1, post(1, 8, "second").to_vec())]).await;
+    assert_eq!(target.rows("SELECT title FROM posts").await, ["second"]);
+    assert_eq!(target.rows("SELECT state FROM tidelock_held").await, ["dead"]);
+}
+
+async fn a_unique_violation_is_parked_and_never_rewrites_the_other_row(target: &mut Target) {
+    let tables = blog(target).await;
+    let mut writer = target.writer(&tables);
+    let mut claims = [claim(&mut writer, "t", 0, 1).await];
+    let batch = Builder::new(&claims, &tables).upsert(0, &user(1, "taken")).finish();
+    apply(&mut writer, &mut claims, &batch).await;
+    let batch = Builder::new(&claims, &tables).upsert(0, &user(2, "taken")).upsert(0, &user(3, "free")).finish();
+    apply(&mut writer, &mut claims, &batch).await;
+    assert_eq!(target.rows("SELECT id, email FROM users ORDER BY id").await, ["1|taken", "3|free"]);
+    assert_eq!(target.rows(HELD).await, ["parked|dependency|1|∅"]);
+}
+
+async fn unique_values_that_change_hands_in_one_batch_pass_in_source_order(target: &mut Target) {
+    let tables = blog(target).await;
+    let mut writer = target.writer(&tables);
+    let mut claims = [claim(&mut writer, "t", 0, 1).await];
+    let batch = Builder::new(&claims, &tables).upsert(0, &user(1, "x")).upsert(0, &user(2, "y")).finish();
+    apply(&mut writer, &mut claims, &batch).await;
+    let batch = Builder::new(&claims, &tables)
+        .upsert(0, &user(1, "swap"))
+        .upsert(0, &user(2, "x"))
+        .upsert(0, &user(1, "y"))
+        .finish();
+    apply(&mut writer, &mut claims, &batch).await;
+    assert_eq!(target.rows("SELECT id, email FROM users ORDER BY id").await, ["1|y", "2|x"]);
+    assert!(target.rows(HELD).await.is_empty());
+}
+
+async fn one_bad_row_among_two_thousand_is_isolated(target: &mut Target) {
+    let tables = blog(target).await;
+    let mut writer = target.writer(&tables);
+    let mut claims = [claim(&mut writer, "t", 0, 1).await];
+    let mut builder = Builder::new(&claims, &tables);
+    for id in 0..2000 {
+        let name = if id == 1234 { Value::Null } else { t("fine") };
+        builder.upsert(0, &[n(id), name, Value::Null]);
+    }
+    let applied = apply(&mut writer, &mut claims, &builder.finish()).await;
+    assert_eq!(applied.outcomes[0].1, OutcomeCounts { applied: 1999, dead: 1, ..OutcomeCounts::default() });
+    assert_eq!(target.value("SELECT COUNT(*) FROM users").await, "1999");
+    let quote = target.quote();
+    let held = "SELECT state, class, `offset`, `key`, entity, retry_at_ms FROM tidelock_held".replace('`', quote);
+    assert_eq!(target.rows(&held).await, [format!("dead|data|1234|{{\"id\":1234}}|users|{}", i64::MAX)]);
+}
+
+async fn the_good_changes_of_a_key_count_though_its_last_one_is_bad(target: &mut Target) {
+    let tables = blog(target).await;
+    let mut writer = target.writer(&tables);
+    let mut claims = [claim(&mut writer, "t", 0, 1).await];
+    let batch = Builder::new(&claims, &tables)
+        .upsert(0, &user(1, "good"))
+        .upsert(0, &[n(1), t("much too long a name"), t("bad")])
+        .finish();
+    apply(&mut writer, &mut claims, &batch).await;
+    let expected = if target.engine == Engine::Sqlite { "1|bad" } else { "1|good" };
+    assert_eq!(target.rows("SELECT id, email FROM users").await, [expected], "SQLite enforces no length (rule B4)");
+}
+
+async fn a_later_full_image_supersedes_a_dead_one(target: &mut Target) {
+    let tables = blog(target).await;
+    let mut writer = target.writer(&tables);
+    let mut claims = [claim(&mut writer, "t", 0, 1).await];
+    let batch =
+        Builder::new(&claims, &tables).upsert(0, &[n(1), Value::Null, t("bad")]).upsert(0, &user(2, "b")).finish();
+    apply(&mut writer, &mut claims, &batch).await;
+    assert_eq!(target.rows("SELECT state FROM tidelock_held").await, ["dead"]);
+    let batch = Builder::new(&claims, &tables).upsert(0, &user(1, "good")).finish();
+    apply(&mut writer, &mut claims, &batch).await;
+    assert_eq!(target.rows("SELECT state FROM tidelock_held").await, ["superseded"]);
+    assert_eq!(target.rows("SELECT email FROM users ORDER BY id").await, ["good", "b"]);
+}
+
+async fn dead_records_are_kept_with_their_raw_bytes(target: &mut Target) {
+    let tables = blog(target).await;
+    let mut writer = target.writer(&tables);
+    let mut claims = [claim(&mut writer, "t", 0, 1).await];
+    let batch = Builder::new(&claims, &tables).upsert(0, &user(1, "a")).dead(0, "broken").finish();
+    let applied = apply(&mut writer, &mut claims, &batch).await;
+    assert!(!applied.slow_path);
+    assert_eq!(applied.outcomes[0].1, OutcomeCounts { applied: 1, dead: 1, ..OutcomeCounts::default() });
+    let quote = target.quote();
+    let held = "SELECT state, class, stage, `offset`, raw_key, raw_value, headers, timestamp_ms FROM tidelock_held";
+    let hex = |text: &str| text.bytes().map(|byte| format!("{byte:02x}")).collect::<String>();
+    assert_eq!(
+        target.rows(&held.replace('`', quote)).await,
+        [format!("dead|data|decode|1|{}|{}|0001680000000176|1700000000000", hex("raw-key"), hex("broken"))]
+    );
+}
+
+async fn a_partial_update_without_its_row_waits_for_it(target: &mut Target) {
+    let tables = blog(target).await;
+    let mut writer = target.writer(&tables);
+    let mut claims = [claim(&mut writer, "t", 0, 1).await];
+    let batch = Builder::new(&claims, &tables)
+        .upsert(0, &[n(1), Value::Unavailable, t("partial")])
+        .upsert(0, &user(2, "b"))
+        .finish();
+    apply(&mut writer, &mut claims, &batch).await;
+    assert_eq!(target.rows("SELECT id FROM users").await, ["2"]);
+    assert_eq!(target.rows(HELD).await, ["parked|dependency|1|row"]);
+    // A full image needs nothing of what was before: it passes, and the partial one is history.
+    let batch = Builder::new(&claims, &tables).upsert(0, &user(1, "full")).finish();
+    apply(&mut writer, &mut claims, &batch).await;
+    assert_eq!(target.rows("SELECT id, email FROM users ORDER BY id").await, ["1|full", "2|b"]);
+    assert_eq!(target.rows("SELECT state FROM tidelock_held").await, ["superseded"]);
+}
+
+async fn a_missing_column_pauses_its_topic_and_nothing_else(target: &mut Target) {
+    let tables = blog(target).await;
+    let mut writer = target.writer(&tables);
+    let mut claims = [claim(&mut writer, "posts", 0, 1).await, claim(&mut writer, "users", 0, 1).await];
+    // The writer knows the table with the column; then somebody drops it.
+    let mut builder = Builder::new(&claims, &tables);
+    builder.record(1, 0, Operation::Create, &[n(1)], Some(&user(1, "a")));
+    builder.record(0, 1, Operation::Create, &[n(1)], Some(&post(1, 1, "x")));
+    apply(&mut writer, &mut claims, &builder.finish()).await;
+    target.run(&["ALTER TABLE posts DROP COLUMN title"]).await;
+    for round in 2..4 {
+        let mut builder = Builder::new(&claims, &tables);
+        builder.record(1, 0, Operation::Create, &[n(round)], Some(&user(round, &format!("mail {round}"))));
+        builder.record(0, 1, Operation::Create, &[n(round)], Some(&post(round, 1, "x")));
+        let applied = apply(&mut writer, &mut claims, &builder.finish()).await;
+        assert_eq!(applied.paused.len(), 1);
+        assert_eq!((&applied.paused[0].0, applied.paused[0].1.kind), (&task("posts", 0), ErrorKind::Schema));
+        assert_eq!((claims[0].next_offset, claims[1].next_offset), (1, round));
+    }
+    assert_eq!(target.value("SELECT COUNT(*) FROM users").await, "3");
+    assert!(target.rows(HELD).await.is_empty(), "not parked row by row (rule E5)");
+    target.run(&["ALTER TABLE posts ADD COLUMN title varchar(100)"]).await;
+    let mut builder = Builder::new(&claims, &tables);
+    builder.record(0, 1, Operation::Create, &[n(2)], Some(&post(2, 1, "back")));
+    let applied = apply(&mut writer, &mut claims, &builder.finish()).await;
+    assert!(applied.paused.is_empty());
+    assert_eq!(target.value("SELECT title FROM posts WHERE id = 2").await, "back");
+}
+
+async fn what_fails_the_session_writes_nothing_and_the_next_call_connects_again(target: &mut Target) {
+    let tables = blog(target).await;
+    let mut writer = target.writer(&tables);
+    let mut claims = [claim(&mut writer, "t", 0, 1).await];
+    target.run(&["ALTER TABLE tidelock_progress RENAME TO hidden"]).await;
+    let batch = Builder::new(&claims, &tables).upsert(0, &user(1, "a")).finish();
+    let error = writer.apply(&batch).await.unwrap_err();
+    assert!(matches!(error, ApplyError::Failed(_)), "{error:?}");
+    target.run(&["ALTER TABLE hidden RENAME TO tidelock_progress"]).await;
+    assert!(target.rows("SELECT id FROM users").await.is_empty());
+    apply(&mut writer, &mut claims, &batch).await;
+    assert_eq!(target.rows("SELECT id FROM users").await, ["1"]);
+}
+
+conformance!(
+    a_child_is_parked_until_its_parent_comes,
+    changes_of_a_held_key_queue_behind_it_in_order,
+    a_follower_does_not_overtake_a_head_that_fails_again,
+    a_head_that_waited_too_long_is_dead_and_lets_its_followers_go,
+    a_unique_violation_is_parked_and_never_rewrites_the_other_row,
+    unique_values_that_change_hands_in_one_batch_pass_in_source_order,
+    one_bad_row_among_two_thousand_is_isolated,
+    the_good_changes_of_a_key_count_though_its_last_one_is_bad,
+    a_later_full_image_supersedes_a_dead_one,
+    dead_records_are_kept_with_their_raw_bytes,
+    a_partial_update_without_its_row_waits_for_it,
+    a_missing_column_pauses_its_topic_and_nothing_else,
+    what_fails_the_session_writes_nothing_and_the_next_call_connects_again,
+);

@@ -1,0 +1,129 @@
+//! Rule B5: the halves of a key change meet before the row moves, whichever comes first.
+
+use topology::batch::HeldId;
+use topology::data::Value;
+use topology::ledger::Claim;
+use topology::record::{Operation, Position, Source};
+use topology::sink::SinkWriter;
+
+use tidelock_connect::sql::writer::SqlWriter;
+
+use crate::batches::{Builder, apply, claim};
+use crate::conformance;
+use crate::target::{SinkTableSet, Target, n, t};
+
+async fn users(target: &mut Target) -> SinkTableSet {
+    target.run(&["CREATE TABLE users (id bigint PRIMARY KEY, name varchar(100), note varchar(100))"]).await;
+    target.run(&["INSERT INTO users VALUES (1, 'old', 'mine')"]).await;
+    vec![target.table(0, "users", &["id", "name"], &["id"]).await]
+}
+
+const ALL: &str = "SELECT id, name, note FROM users ORDER BY id";
+
+fn place() -> Source {
+    Source { identity: 5, position: Some(Position(1, 2, 3)), committed_at_us: 9, ..Source::default() }
+}
+
+/// The delete half: `1` gets the key `2`.
+fn delete_half(builder: &mut Builder<'_>) {
+    let new_key = builder.key(&[n(2)]);
+    let record = builder.record(0, 0, Operation::Delete, &[n(1)], None);
+    (record.new_key, record.source) = (Some(new_key), place());
+}
+
+/// The create half.
+fn create_half(builder: &mut Builder<'_>, name: Value) {
+    let old_key = builder.key(&[n(1)]);
+    let record = builder.record(0, 0, Operation::Create, &[n(2)], Some(&[n(2), name]));
+    (record.old_key, record.source) = (Some(old_key), place());
+}
+
+/// Tries what is due until nothing is; the row was parked as delete half (`true`) or create half.
+async fn retry(target: &mut Target, writer: &mut SqlWriter, claims: &mut [Claim], tables: &SinkTableSet, delete: bool) {
+    target.run(&["UPDATE tidelock_held SET retry_at_ms = 0"]).await;
+    let due = writer.due_held(claims, 10).await.unwrap();
+    let ids: Vec<HeldId> = due.iter().map(|row| row.id).collect();
+    let mut builder = Builder::new(claims, tables);
+    for (at, _) in ids.iter().enumerate() {
+        match (at, delete) {
+            (0, true) => delete_half(&mut builder),
+            (0, false) => create_half(&mut builder, t("new")),
+            _ => drop(builder.upsert(0, &[n(2), t("later")])),
+        }
+    }
+    let batch = builder.finish_release(&ids);
+    writer.apply(&batch).await.unwrap();
+}
+
+async fn the_delete_half_waits_for_the_create_half(target: &mut Target) {
+    let tables = users(target).await;
+    let (mut first, mut second) = (target.writer(&tables), target.writer(&tables));
+    let mut old_lane = [claim(&mut first, "t", 0, 1).await];
+    let mut new_lane = [claim(&mut second, "t", 1, 1).await];
+
+    let mut builder = Builder::new(&old_lane, &tables);
+    delete_half(&mut builder);
+    let applied = apply(&mut first, &mut old_lane, &builder.finish()).await;
+    assert_eq!(applied.outcomes[0].1.parked, 1);
+    assert_eq!(target.rows(ALL).await, ["1|old|mine"], "nothing moved yet");
+    retry(target, &mut first, &mut old_lane, &tables, true).await;
+    assert_eq!(target.rows(ALL).await, ["1|old|mine"], "nor at a retry");
+
+    let mut builder = Builder::new(&new_lane, &tables);
+    create_half(&mut builder, t("new"));
+    let applied = apply(&mut second, &mut new_lane, &builder.finish()).await;
+    assert_eq!(applied.outcomes[0].1.applied, 1);
+    assert_eq!(target.rows(ALL).await, ["2|new|mine"], "renamed, so that what only the target has stays");
+
+    retry(target, &mut first, &mut old_lane, &tables, true).await;
+    assert_eq!(target.rows(ALL).await, ["2|new|mine"]);
+    assert!(target.rows("SELECT state FROM tidelock_held").await.is_empty());
+    assert!(target.rows("SELECT state FROM tidelock_moved").await.is_empty(), "the word was taken away");
+}
+
+async fn the_create_half_waits_and_its_key_with_it(target: &mut Target) {
+    let tables = users(target).await;
+    let (mut first, mut second) = (target.writer(&tables), target.writer(&tables));
+    let mut old_lane = [claim(&mut first, "t", 0, 1).await];
+    let mut new_lane = [claim(&mut second, "t", 1, 1).await];
+
+    let mut builder = Builder::new(&new_lane, &tables);
+    create_half(&mut builder, t("new"));
+    builder.upsert(0, &[n(2), t("later")]);
+    builder.upsert(0, &[n(3), t("other")]);
+    let applied = apply(&mut second, &mut new_lane, &builder.finish()).await;
+    assert_eq!((applied.outcomes[0].1.parked, applied.outcomes[0].1.applied), (2, 1));
+    assert_eq!(target.rows(ALL).await, ["1|old|mine", "3|other|∅"]);
+
+    let mut builder = Builder::new(&old_lane, &tables);
+    builder.upsert(0, &[n(1), t("still old")]);
+    delete_half(&mut builder);
+    let batch = builder.finish();
+    let applied = apply(&mut first, &mut old_lane, &batch).await;
+    assert_eq!(applied.outcomes[0].1.parked, 0);
+    assert_eq!(target.rows(ALL).await, ["2|still old|mine", "3|other|∅"]);
+
+    retry(target, &mut second, &mut new_lane, &tables, false).await;
+    assert_eq!(target.rows(ALL).await, ["2|later|mine", "3|other|∅"], "the half, then what queued behind it");
+    assert!(target.rows("SELECT state FROM tidelock_moved").await.is_empty());
+}
+
+async fn a_half_whose_other_half_never_comes_gives_up_in_the_end(target: &mut Target) {
+    let tables = users(target).await;
+    let mut writer = target.writer(&tables);
+    let mut claims = [claim(&mut writer, "t", 0, 1).await];
+    let mut builder = Builder::new(&claims, &tables);
+    delete_half(&mut builder);
+    apply(&mut writer, &mut claims, &builder.finish()).await;
+    let attempts = topology::moves::WAIT_ATTEMPTS_MAX;
+    target.run(&[&format!("UPDATE tidelock_held SET attempts = {attempts}")]).await;
+    retry(target, &mut writer, &mut claims, &tables, true).await;
+    assert!(target.rows(ALL).await.is_empty(), "a plain delete of its key");
+    assert!(target.rows("SELECT state FROM tidelock_held").await.is_empty());
+}
+
+conformance!(
+    the_delete_half_waits_for_the_create_half,
+    the_create_half_waits_and_its_key_with_it,
+    a_half_whose_other_half_never_comes_gives_up_in_the_end,
+);
