@@ -5,6 +5,8 @@ mod cli;
 mod commands;
 mod config;
 mod connectors;
+#[cfg(feature = "demo")]
+mod demo;
 mod directions;
 #[cfg(test)]
 mod docs;

@@ -29,8 +29,19 @@ const DRAIN_GRACE: Duration = Duration::from_secs(10);
 
 /// Runs until SIGTERM or SIGINT. `start_from` is the operator's word for partitions without progress, also after a lost ledger (rule L6).
 pub(crate) async fn run(config: Config, start_from: Option<Start>) -> Result<()> {
-    let config = Arc::new(config);
     let (metrics, board) = (Metrics::new(), StatusBoard::new(&config.pipeline));
+    work(config, start_from, metrics, board, shutdown::requested()).await
+}
+
+/// Runs until `asked` resolves, then drains. Whoever holds clones of `metrics` and `board` can watch.
+pub(crate) async fn work(
+    config: Config,
+    start_from: Option<Start>,
+    metrics: Metrics,
+    board: StatusBoard,
+    asked: impl Future<Output = ()>,
+) -> Result<()> {
+    let config = Arc::new(config);
     let directions = directions::of(&config);
     let tags = sites::tags(&config)?;
     // Before anything is shown to the outside: a mapping that does not fit must end the process, not make it unhealthy.
@@ -56,7 +67,7 @@ pub(crate) async fn run(config: Config, start_from: Option<Start>) -> Result<()>
     }
     drop(stopped);
     let mut ended = Ended::default();
-    let mut signal = std::pin::pin!(shutdown::requested());
+    let mut signal = std::pin::pin!(asked);
     loop {
         tokio::select! {
             biased; // A signal first: nothing that ends at the same time changes what it means.

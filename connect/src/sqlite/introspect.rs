@@ -156,7 +156,10 @@ async fn unique_indexes(
     for index in &list {
         let [name, unique, origin, partial] = index.as_slice() else { continue };
         let parts = connection
-            .query("SELECT cid, coll FROM pragma_index_xinfo(?1) WHERE key = 1 ORDER BY seqno", &[name.clone()])
+            .query(
+                "SELECT cid, coll FROM pragma_index_xinfo(?1) WHERE key = 1 ORDER BY seqno",
+                std::slice::from_ref(name),
+            )
             .await?;
         let mut members = Vec::new();
         let mut expressions = false;

@@ -39,6 +39,19 @@ pub struct LoggedChange {
     pub committed_at_ms: i64,
 }
 
+impl LoggedChange {
+    /// The key after the change; `None` for a delete, or when the image has other columns than the table.
+    pub fn key_after(&self) -> Option<Image> {
+        let after = self.after.as_ref()?;
+        self.table.key.iter().map(|at| after.get(*at).cloned()).collect()
+    }
+
+    /// Whether an update gave the row another key.
+    pub fn is_key_change(&self) -> bool {
+        self.operation == Operation::Update && self.key_after().is_some_and(|key| key != self.key)
+    }
+}
+
 /// A connection to a captured database.
 #[derive(Debug)]
 pub struct ChangeLog {

@@ -2,7 +2,7 @@
 //!
 //! * [`table`]: what a captured table looks like, stored beside the changes as their *layout*.
 //! * [`triggers`]: the SQL of change log and triggers. [`image`]: the exact JSON that they write, read back.
-//! * [`install`]: makes and removes triggers. [`snapshot`]: existing rows, copied into the log piece by piece.
+//! * [`mod@install`]: makes and removes triggers. [`snapshot`]: existing rows, copied into the log piece by piece.
 //! * [`log`]: reads and trims the change log. `translate` and `form` make records of it; `run` is the loop.
 //!
 //! SQLite has one writer at a time, so ids of the log are in commit order and "greater than the last id" is safe here; on

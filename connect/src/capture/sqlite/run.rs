@@ -19,7 +19,7 @@ use topology::{Error, ErrorKind, Result, Stage};
 use tracing::{error, info, warn};
 
 use super::install::outdated;
-use super::log::ChangeLog;
+use super::log::{ChangeLog, LoggedChange};
 use super::snapshot::copy_piece;
 use super::translate::{Translator, topic_of};
 use crate::capture::RegisterSchema;
@@ -77,6 +77,10 @@ pub struct CaptureStatus {
     pub published: AtomicU64,
     /// Of these, changes that the engine itself had made (they carry a tag).
     pub published_tagged: AtomicU64,
+    /// Of the published changes, changes of a key.
+    pub key_changes: AtomicU64,
+    /// Of these, changes that the engine itself had made.
+    pub key_changes_tagged: AtomicU64,
     /// Records published since the start: one for most changes, two for a delete, three for a change of a key.
     pub published_records: AtomicU64,
     /// Highest published id.
@@ -205,13 +209,23 @@ impl Capture {
         let progress = Progress { incarnation: self.progress.incarnation.clone(), change: last.id };
         self.publisher.publish(&records, &progress)?;
         self.progress = progress;
-        let tagged = changes.iter().filter(|change| change.tag.is_some()).count();
-        self.status.published.fetch_add(changes.len() as u64, Ordering::Relaxed);
-        self.status.published_tagged.fetch_add(tagged as u64, Ordering::Relaxed);
-        self.status.published_records.fetch_add(records.len() as u64, Ordering::Relaxed);
-        self.status.published_id.store(last.id, Ordering::Relaxed);
+        self.count(&changes, records.len());
         self.trim(log).await;
         Ok(step)
+    }
+
+    fn count(&self, changes: &[LoggedChange], records: usize) {
+        let add = |counter: &AtomicU64, is_counted: fn(&LoggedChange) -> bool| {
+            let count = changes.iter().filter(|change| is_counted(change)).count();
+            counter.fetch_add(count as u64, Ordering::Relaxed);
+        };
+        let status = &self.status;
+        add(&status.published, |_| true);
+        add(&status.published_tagged, |change| change.tag.is_some());
+        add(&status.key_changes, LoggedChange::is_key_change);
+        add(&status.key_changes_tagged, |change| change.tag.is_some() && change.is_key_change());
+        status.published_records.fetch_add(records as u64, Ordering::Relaxed);
+        status.published_id.store(self.progress.change, Ordering::Relaxed);
     }
 
     async fn recover(&mut self, log: &mut ChangeLog) -> Result<()> {

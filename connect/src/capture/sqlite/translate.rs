@@ -77,7 +77,7 @@ impl Translator {
             }
             Operation::Update => {
                 let after = self.shaped(change, change.after.as_ref()).await?;
-                if key_after(change).as_ref() == Some(&change.key) {
+                if !change.is_key_change() {
                     let before = fitted(&after.shape.fittings, change.before.as_ref());
                     out.push(after.record(change, Operation::Update, before.as_deref(), Some(&after.cells))?);
                     return Ok(());
@@ -175,12 +175,6 @@ fn describes(table: &CapturedTable, image: &Image) -> bool {
 fn fitted(fittings: &[Fitting], image: Option<&Image>) -> Option<Vec<Value>> {
     let image = image.filter(|image| image.len() == fittings.len())?;
     fittings.iter().zip(image).map(|(fitting, (_, stored))| fitting.value(stored)).collect()
-}
-
-/// The key after the change; `None` when the image has other columns than the table.
-fn key_after(change: &LoggedChange) -> Option<Image> {
-    let after = change.after.as_ref()?;
-    change.table.key.iter().map(|at| after.get(*at).cloned()).collect()
 }
 
 fn odd(id: i64) -> Error {

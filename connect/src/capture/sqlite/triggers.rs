@@ -8,7 +8,7 @@ use super::table::{CapturedTable, WalkOrder};
 /// The change log. Ids are never used twice, not even after all rows were deleted (AUTOINCREMENT).
 pub const CHANGE_LOG: &str = "tidelock_changes";
 
-/// Tables of the capture, made by [`super::install`]. `tidelock_origin` holds the tag that the engine's own writer sets and clears
+/// Tables of the capture, made by [`super::install()`]. `tidelock_origin` holds the tag that the engine's own writer sets and clears
 /// inside its transaction: SQLite has one writer at a time, so nobody else's change can see it.
 pub const TABLES: [&str; 6] = [
     "CREATE TABLE IF NOT EXISTS tidelock_changes (
