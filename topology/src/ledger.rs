@@ -150,7 +150,9 @@ impl LedgerRow {
         let is_expected = self.next_offset == span.from || mutation::is_active(mutation::NO_CAS);
         if is_ours && is_expected {
             self.next_offset = span.to;
-            self.marks = span.marks.clone();
+            if !mutation::is_active(mutation::MARKS_NOT_STORED) {
+                self.marks = span.marks.clone();
+            }
             self.tail_hash = span.tail_hash;
         }
         is_ours && is_expected

@@ -4,6 +4,7 @@
 //! remembers how far a task has come; what lies below it is a resend and is dropped, unless the log itself was reset.
 //! Marks are stored in the ledger row, so they move in the same transaction as the rows.
 
+use crate::mutation;
 use crate::record::{Position, Source};
 
 /// Identities remembered per task (rule L); the least recently used goes first.
@@ -63,10 +64,15 @@ impl Marks {
             mark.advance(source, position, fingerprint);
             // A long transaction carries the time of its start, behind younger ones: the mark keeps the latest time, else a resend of
             // a younger one would look like a new log.
-            mark.committed_at_us = latest;
+            if !mutation::is_active(mutation::MARK_TIME_GOES_BACK) {
+                mark.committed_at_us = latest;
+            }
             return Seen::New;
         }
-        if position == mark.position {
+        if position == mark.position && source.committed_at_us <= mark.committed_at_us {
+            if mutation::is_active(mutation::EQUAL_POSITION_IS_RESENT) {
+                return Seen::Resent;
+            }
             return match &mut mark.set {
                 None => Seen::New,
                 Some(set) if set.contains(&fingerprint) => Seen::Resent,
@@ -213,6 +219,14 @@ mod tests {
         marks.check(&source(2, 20), 2);
         assert_eq!(marks.check(&source(1, 50), 1), Seen::Resent);
         assert_eq!(marks.check(&source(2, 20), 2), Seen::Resent);
+    }
+
+    #[test]
+    fn an_equal_position_with_a_later_time_means_the_log_was_reset() {
+        let mut marks = Marks::default();
+        marks.check(&source(20, 10), 1);
+        assert_eq!(marks.check(&source(20, 11), 1), Seen::LogReset);
+        assert_eq!(marks.check(&source(20, 11), 1), Seen::Resent);
     }
 
     #[test]

@@ -32,6 +32,7 @@ use std::time::Duration;
 
 use crate::batch::{Change, ChangeBatch, ChangeKind};
 use crate::data::CellRange;
+use crate::mutation;
 
 /// Attempts of a parked half before it gives up: with the usual backoff about five minutes.
 pub const WAIT_ATTEMPTS_MAX: i32 = 14;
@@ -176,6 +177,7 @@ pub fn plan_move(batch: &ChangeBatch, change: &Change, present: Present) -> Move
     };
     let plan = match word {
         _ if halves == Halves::Both => whole,
+        _ if mutation::is_active(mutation::NO_MEETING) => whole,
         _ if pair_id(batch, change).is_none() => plain,
         Some(word) if word == awaited => MovePlan { word: WordChange::Leave(Word::Done), wake: true, ..whole },
         Some(Word::Done) => MovePlan { word: WordChange::Take, ..plain },

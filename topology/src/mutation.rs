@@ -16,8 +16,31 @@ pub const NO_REWIND: u32 = 6;
 /// BAT-3: an unavailable cell is written as if it were a value.
 pub const WRITE_UNAVAILABLE: u32 = 7;
 
+/// D: the ledger does not keep the dedupe marks.
+pub const MARKS_NOT_STORED: u32 = 8;
+/// D: the release of a held row writes the marks of the claim back.
+pub const RELEASE_WRITES_OLD_MARKS: u32 = 9;
+/// B5: a half of a key change moves the row without its other half.
+pub const NO_MEETING: u32 = 10;
+/// D2: an equal position counts as a resend, whatever the change.
+pub const EQUAL_POSITION_IS_RESENT: u32 = 11;
+/// D3: the mark keeps the last commit time instead of the latest.
+pub const MARK_TIME_GOES_BACK: u32 = 12;
+/// H3: later changes of a held key do not wait behind it.
+pub const HELD_KEY_FLOWS: u32 = 13;
+/// L1: a span begins at its first record, not at the ledger's offset.
+pub const SPAN_FROM_FIRST_RECORD: u32 = 14;
+/// L1: progress is committed before the rows, not with them.
+pub const PROGRESS_BEFORE_ROWS: u32 = 15;
+/// An idle lane never looks at its ledger rows.
+pub const NO_IDLE_CHECK: u32 = 16;
+/// BAT-4: a delete after a key change in one batch swallows it.
+pub const DELETE_SWALLOWS_MOVE: u32 = 17;
+/// ORD-1: records from before a seek are taken.
+pub const TAKE_BELOW_POSITION: u32 = 18;
+
 /// Every fault with its name.
-pub const ALL: [(u32, &str); 7] = [
+pub const ALL: [(u32, &str); 18] = [
     (NO_CAS, "no_cas"),
     (CLAIM_WITHOUT_EPOCH, "claim_without_epoch"),
     (MARK_AFTER_GUARD, "mark_after_guard"),
@@ -25,6 +48,17 @@ pub const ALL: [(u32, &str); 7] = [
     (KEEP_FIRST_CHANGE, "keep_first_change"),
     (NO_REWIND, "no_rewind"),
     (WRITE_UNAVAILABLE, "write_unavailable"),
+    (MARKS_NOT_STORED, "marks_not_stored"),
+    (RELEASE_WRITES_OLD_MARKS, "release_writes_old_marks"),
+    (NO_MEETING, "no_meeting"),
+    (EQUAL_POSITION_IS_RESENT, "equal_position_is_resent"),
+    (MARK_TIME_GOES_BACK, "mark_time_goes_back"),
+    (HELD_KEY_FLOWS, "held_key_flows"),
+    (SPAN_FROM_FIRST_RECORD, "span_from_first_record"),
+    (PROGRESS_BEFORE_ROWS, "progress_before_rows"),
+    (NO_IDLE_CHECK, "no_idle_check"),
+    (DELETE_SWALLOWS_MOVE, "delete_swallows_move"),
+    (TAKE_BELOW_POSITION, "take_below_position"),
 ];
 
 #[cfg(feature = "mutations")]

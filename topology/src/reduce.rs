@@ -320,6 +320,7 @@ fn merge(batch: &mut ChangeBatch, earlier: Change, later: Change) -> Result<Chan
         (Delete, Upsert) => Replace,
         // Nothing to fill the missing cells from: let the update find no row and be parked (rule B3).
         (Delete, Update) => return Err(NewStage),
+        (Move, Delete) if mutation::is_active(mutation::DELETE_SWALLOWS_MOVE) => Delete,
         (Move, Delete) => return Err(NewStage),
         (Upsert | Update | Replace, Delete) | (Delete, Delete) => Delete,
         (Upsert | Update, Upsert) => Upsert,

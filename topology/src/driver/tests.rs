@@ -318,3 +318,37 @@ fn a_claim_that_a_revoke_overtook_is_not_made() {
     assert_eq!(driver.target().rows("users").len(), 1);
     assert_eq!(epochs(&driver), before);
 }
+
+#[test]
+fn a_commit_that_arrives_after_its_lane_lost_another_partition_breaks_nothing() {
+    let mut driver = history(2);
+    let first = driver.start_worker();
+    let second = driver.start_worker();
+    driver.run();
+    driver.target().let_orphans_linger(true);
+    driver.produce(0, 0, &upsert(1, 1, "x"));
+    driver.produce(0, 1, &upsert(2, 2, "x"));
+    // The connection breaks while COMMIT is under way, then the target is unreachable while the claim would settle it.
+    driver.target().script(Box::new({
+        let mut is_lost = false;
+        move |statement| {
+            is_lost |= statement == Statement::Commit;
+            (is_lost && statement == Statement::Commit)
+                .then_some(Fault::LoseReply)
+                .or(is_lost.then_some(Fault::Reject(ErrorKind::Environment)))
+        }
+    }));
+    driver.run();
+    driver.assign(0, 1, second);
+    driver.produce(0, 0, &upsert(3, 1, "y"));
+    driver.advance(5 * SECOND);
+    driver.target().script(Box::new(|_| None));
+    driver.target().let_orphans_linger(false);
+    for at in 4..6 {
+        driver.produce(0, 0, &upsert(at, 1, "y"));
+        driver.advance(20 * SECOND);
+    }
+    assert_eq!(offsets(&driver), [(0, 0), (0, 1), (0, 2), (0, 3), (1, 0)]);
+    assert_eq!(driver.listener().heard(|heard| heard.broken.clone()), Vec::<&str>::new());
+    let _ = first;
+}

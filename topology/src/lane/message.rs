@@ -39,6 +39,8 @@ pub enum Rejection {
     WentBack,
     /// The ledger row is gone (rule L6).
     Missing,
+    /// The outcome of the last COMMIT was not settled: claim again at once, the ledger says where to go on (rule L4).
+    Unknown,
     /// Nothing wrong with this task; its batch was abandoned because of another one.
     Innocent,
 }

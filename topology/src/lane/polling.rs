@@ -161,7 +161,10 @@ impl Lane {
         let Some(slot) = self.slots.get(&(raw.topic, partition)).copied() else { return Taken::Ignored };
         let Some(task) = &mut self.tasks[usize::from(slot.0)] else { return Taken::Ignored };
         // ORD-1: below the position it was prefetched before a seek; while not running the claim decides where to start.
-        if !task.is_running() || task.halted_by.is_some() || raw.offset < task.position {
+        if !task.is_running()
+            || task.halted_by.is_some()
+            || (raw.offset < task.position && !mutation::is_active(mutation::TAKE_BELOW_POSITION))
+        {
             return Taken::Ignored;
         }
         let pushed = match refused {
@@ -235,7 +238,9 @@ impl Lane {
                     task: task.key.clone(),
                     epoch: claim.epoch,
                     owner: claim.owner,
-                    from: task.handed,
+                    from: first_of(&batch, slot)
+                        .filter(|_| mutation::is_active(mutation::SPAN_FROM_FIRST_RECORD))
+                        .unwrap_or(task.handed),
                     to: task.position,
                     marks: task.marks.clone(),
                     tail_hash: task.tail_hash,
@@ -471,7 +476,7 @@ impl Lane {
             let Some(task) = self.task_mut(key) else { continue };
             let seconds = match rejection {
                 Rejection::Innocent => continue,
-                Rejection::WentBack | Rejection::Missing => 0.0,
+                Rejection::WentBack | Rejection::Missing | Rejection::Unknown => 0.0,
                 Rejection::Fenced => {
                     task.fenced_count += 1;
                     let doubled = wait.as_secs_f64() * f64::from(1u32 << task.fenced_count.min(7)) / 2.0;
@@ -596,6 +601,11 @@ fn claim_request(settings: &LaneSettings, task: &mut Task, random: &mut impl FnM
         start_offset: task.start_offset,
         generation: String::new(),
     }
+}
+
+/// Offset of the first record of a slot.
+fn first_of(batch: &ChangeBatch, slot: usize) -> Option<i64> {
+    batch.records.iter().find(|record| usize::from(record.slot.0) == slot).map(|record| record.offset)
 }
 
 fn recycle(spare: &mut Vec<ChangeBatch>, mut batch: ChangeBatch) {

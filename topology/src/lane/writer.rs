@@ -304,7 +304,8 @@ impl Writer {
                                 if tasks.contains(task) { Rejection::WentBack } else { Rejection::Fenced }
                             });
                         }
-                        Settled::Ending => return self.reject(sealed, |_| Rejection::Innocent),
+                        // Not innocent: the COMMIT may still arrive, and progress would be somewhere else than we think.
+                        Settled::Ending => return self.reject(sealed, |_| Rejection::Unknown),
                         Settled::Stop(error) => return Next::Stop(Some(error)),
                     }
                 }
@@ -392,7 +393,9 @@ impl Writer {
             if let Some(claim) = self.claims.get_mut(&span.task) {
                 // All that the ledger row has now: the next release of a held row writes it again.
                 claim.next_offset = span.to;
-                claim.marks = span.marks.clone();
+                if !mutation::is_active(mutation::RELEASE_WRITES_OLD_MARKS) {
+                    claim.marks = span.marks.clone();
+                }
                 claim.tail_hash = span.tail_hash;
             }
         }
@@ -432,6 +435,9 @@ impl Writer {
         let now = self.clock.now_us();
         let due = now.saturating_sub(self.checked_at_us) >= IDLE_CHECK_INTERVAL.as_micros() as u64;
         if (!due && !self.is_idle_check_failing) || self.claims.is_empty() {
+            return Next::Continue;
+        }
+        if mutation::is_active(mutation::NO_IDLE_CHECK) {
             return Next::Continue;
         }
         self.checked_at_us = now;

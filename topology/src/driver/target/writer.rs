@@ -13,6 +13,7 @@ use super::{CommitSpan, HeldEntry, HeldState, MemoryTarget, Place, Statement};
 use crate::batch::{Change, ChangeBatch, ChangeKind, HeldId, SnapshotMode, WriteTable};
 use crate::error::{Error, ErrorKind, Stage};
 use crate::ledger::{CasOutcome, Claim, ClaimReply, ClaimRequest, LedgerRow, Owner, TaskKey, judge_cas};
+use crate::mutation;
 use crate::record::{EntityId, Operation, Record, Slot};
 use crate::reduce::{ReduceTable, Reducer, change_of};
 use crate::sink::{Applied, ApplyError, Capabilities, HeldCounts, HeldRow, OutcomeCounts, SinkWriter};
@@ -73,6 +74,10 @@ impl MemoryWriter {
             if let Some(outcome) = connection.statement(Statement::Cas, compare).await? {
                 mismatches.push((span.task.clone(), outcome));
             }
+        }
+        if mutation::is_active(mutation::PROGRESS_BEFORE_ROWS) && mismatches.is_empty() {
+            connection.commit().await?;
+            connection.begin()?;
         }
         if mismatches.is_empty() { Ok(()) } else { Err(ApplyError::Cas(mismatches)) }
     }
@@ -153,7 +158,8 @@ impl MemoryWriter {
                     return Ok(None);
                 }
                 let waits_behind = held.iter().any(|(other, entry)| {
-                    *other < held_id
+                    !mutation::is_active(mutation::HELD_KEY_FLOWS)
+                        && *other < held_id
                         && entry.state != HeldState::Dead
                         && entry.places.iter().any(|place| places.contains(place))
                 });

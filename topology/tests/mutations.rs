@@ -1,0 +1,69 @@
+//! Proves that the simulator can fail: every deliberate fault of `topology::mutation` is switched on, and schedules run until one fails.
+
+#[path = "simulator/judge.rs"]
+mod judge;
+#[path = "simulator/schedule.rs"]
+mod schedule;
+#[path = "simulator/source.rs"]
+mod source;
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::process::ExitCode;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use topology::mutation;
+
+/// Schedules after which a fault counts as not found.
+const SCHEDULES_MAX: u64 = 10_000;
+
+/// Why a schedule fails, if it does.
+fn fails(seed: u64) -> Option<String> {
+    match catch_unwind(AssertUnwindSafe(|| schedule::run(seed, false))) {
+        Ok(Ok(_)) => None,
+        Ok(Err(failure)) => Some(failure.reason),
+        Err(panic) => {
+            let text = panic.downcast_ref::<String>().cloned();
+            Some(text.or(panic.downcast_ref::<&str>().map(|text| (*text).to_owned())).unwrap_or_default())
+        }
+    }
+}
+
+/// Runs schedules under a fault; the number of the first that fails with the fault and not without, and why.
+fn hunt(fault: u32) -> Option<(u64, String)> {
+    let found = (0..SCHEDULES_MAX).find_map(|seed| {
+        mutation::activate(fault);
+        let reason = fails(seed)?;
+        mutation::activate(0);
+        fails(seed).is_none().then_some((seed, reason))
+    });
+    mutation::activate(0);
+    found
+}
+
+fn main() -> ExitCode {
+    let is_filtered = |argument: &String| !argument.starts_with('-') && !"mutations".contains(argument.as_str());
+    if std::env::args().skip(1).any(|argument| argument == "--list" || is_filtered(&argument)) {
+        return ExitCode::SUCCESS;
+    }
+    std::panic::set_hook(Box::new(|_| {}));
+    let (next, found) = (AtomicUsize::new(0), AtomicUsize::new(0));
+    let threads = std::thread::available_parallelism().map_or(1, usize::from);
+    std::thread::scope(|scope| {
+        for _ in 0..threads {
+            scope.spawn(|| {
+                while let Some((fault, name)) = mutation::ALL.get(next.fetch_add(1, Ordering::Relaxed)) {
+                    match hunt(*fault) {
+                        Some((seed, reason)) => {
+                            found.fetch_add(1, Ordering::Relaxed);
+                            println!("{name}: found by seed {seed}: {}", reason.lines().next().unwrap_or_default());
+                        }
+                        None => println!("{name}: NOT FOUND in {SCHEDULES_MAX} schedules"),
+                    }
+                }
+            });
+        }
+    });
+    let (found, all) = (found.into_inner(), mutation::ALL.len());
+    println!("mutations: {found} of {all} found");
+    ExitCode::from(u8::from(found != all))
+}
