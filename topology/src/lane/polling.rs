@@ -128,6 +128,8 @@ impl Lane {
             }
         }
         self.request_claims(requests);
+        // A lane that the group gives nothing is idle, not starting: it would never be ready.
+        self.report_state();
     }
 
     /// The group took partitions away, or they were lost (rule A2): abandons what is not handed over.
