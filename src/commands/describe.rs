@@ -5,7 +5,7 @@ use std::fmt::Write;
 use topology::batch::WriteMode;
 
 use crate::cli::DescribeFormat;
-use crate::config::Config;
+use crate::config::{Config, GuardChoice};
 use crate::directions::{self, Direction};
 
 /// The picture.
@@ -33,8 +33,11 @@ fn direction_text(config: &Config, direction: &Direction) -> String {
     let mut out = format!("direction {}\n", direction.name);
     let _ = writeln!(out, "  group      {}", direction.group);
     let _ = writeln!(out, "  lanes      {} in this process", config.tuning.lanes);
-    let _ = writeln!(out, "  processors {}", processors(direction).join(" → "));
-    let _ = writeln!(out, "  guard      {}", guard(config, direction));
+    let _ = writeln!(out, "  processors {}", processors(config, direction).join(" → "));
+    let _ = match guard(config, direction) {
+        Some(guard) => writeln!(out, "  guard      {guard}: drops what came from {}", direction.target),
+        None => writeln!(out, "  guard      none: nothing comes back"),
+    };
     for entity in &direction.entities {
         let _ = writeln!(
             out,
@@ -51,8 +54,14 @@ fn direction_text(config: &Config, direction: &Direction) -> String {
     out
 }
 
-fn processors(direction: &Direction) -> Vec<&'static str> {
-    let mut all = vec!["source", "dedupe", "filter (loop guard)", "map (lens)"];
+/// As `topology::processors::direction` builds them. Dedupe is checked right after decoding and shown where the graph has it; several
+/// changes of one key in a batch are reduced to one before the sink, except in histories.
+fn processors(config: &Config, direction: &Direction) -> Vec<&'static str> {
+    let mut all = vec!["source"];
+    if guard(config, direction).is_some() {
+        all.push("filter (loop guard)");
+    }
+    all.extend(["map (lens)", "dedupe (source position)"]);
     if direction.mode == WriteMode::Mirror {
         all.push("reduce");
     }
@@ -60,9 +69,13 @@ fn processors(direction: &Direction) -> Vec<&'static str> {
     all
 }
 
-fn guard(config: &Config, direction: &Direction) -> String {
-    let guard = config.sites.get(&direction.source).map_or("auto", |site| site.guard.word());
-    format!("{guard}: drops what came from {}", direction.target)
+/// The guard's configured name; `None` where nothing comes back.
+fn guard(config: &Config, direction: &Direction) -> Option<&'static str> {
+    let site = config.sites.get(&direction.source)?;
+    (direction.two_way && site.guard != GuardChoice::None).then(|| match (site.guard, site.kind.guards().first()) {
+        (GuardChoice::Auto, Some(strongest)) => strongest.word(),
+        (choice, _) => choice.word(),
+    })
 }
 
 fn mermaid(config: &Config) -> String {
@@ -73,7 +86,7 @@ fn mermaid(config: &Config) -> String {
     let site_id = |name: &str| config.sites.names().position(|own| own == name).unwrap_or(0);
     for (at, direction) in directions::of(config).iter().enumerate() {
         let _ = writeln!(out, "  subgraph direction{at}[\"{}\"]", direction.name);
-        let nodes = processors(direction);
+        let nodes = processors(config, direction);
         for (step, node) in nodes.iter().enumerate() {
             let _ = writeln!(out, "    d{at}s{step}[\"{node}\"]");
         }
