@@ -5,6 +5,7 @@ mod entities;
 mod ids;
 mod losses;
 mod report;
+mod rights;
 mod servers;
 mod topics;
 
@@ -82,7 +83,7 @@ async fn look_at_site(config: &Config, name: &str, directions: &[Direction], see
                 }
                 if let Some(Some(described)) = seen.tables.get(&key) {
                     let roles = Roles { source: is_source, target: !is_source, tagged: false };
-                    servers::table(&mut *connection, engine, described, roles, report).await;
+                    rights::check(&mut *connection, engine, described, roles, report).await;
                 }
             }
         }

@@ -74,11 +74,33 @@ async fn mysql(connection: &mut dyn SqlConnection, engine: Engine, roles: Roles,
         } else {
             report.error("the address names no database; add it after the port, as in mysql://user@host:3306/shop");
         }
+        if !may_create(connection).await {
+            report.error(
+                "no CREATE on this database: Tidelock keeps its ledger in tables of its own (tidelock_*); GRANT CREATE ON this database TO this user",
+            );
+        }
         if variables.get("read_only") == "ON" {
             report.error("the server is read_only; Tidelock must write to it");
         }
     }
     zero_dates
+}
+
+/// Whether the ledger is there or could be made. Rights that come by a role are not looked into: they count as there.
+async fn may_create(connection: &mut dyn SqlConnection) -> bool {
+    if connection.query("SELECT 1 FROM tidelock_progress WHERE 1 = 0", &[]).await.is_ok() {
+        return true;
+    }
+    let Ok(grants) = connection.query("SHOW GRANTS", &[]).await else { return true };
+    let grants = grants.into_iter().flatten().filter_map(|cell| match cell {
+        Value::Text(grant) => Some(grant.to_ascii_uppercase()),
+        _ => None,
+    });
+    grants.into_iter().any(|grant| {
+        let rights = grant.split(" ON ").next().unwrap_or_default();
+        let is_role = !grant.contains(" ON ");
+        is_role || rights.contains("ALL PRIVILEGES") || rights.split([' ', ',']).any(|word| word == "CREATE")
+    })
 }
 
 async fn postgres(connection: &mut dyn SqlConnection, roles: Roles, report: &mut Report) {
@@ -126,90 +148,6 @@ async fn postgres(connection: &mut dyn SqlConnection, roles: Roles, report: &mut
     }
 }
 
-/// Privileges on a target table, and what Debezium needs of a source table.
-pub(super) async fn table(
-    connection: &mut dyn SqlConnection,
-    engine: Engine,
-    table: &topology::table::TableDescription,
-    roles: Roles,
-    report: &mut Report,
-) {
-    match engine {
-        Engine::Postgres => postgres_table(connection, table, roles, report).await,
-        Engine::MySql | Engine::MariaDb if roles.target => mysql_privileges(connection, table, report).await,
-        _ => {}
-    }
-}
-
-async fn postgres_table(
-    connection: &mut dyn SqlConnection,
-    table: &topology::table::TableDescription,
-    roles: Roles,
-    report: &mut Report,
-) {
-    let quoted = literal(&quoted_table(&table.name, '"'));
-    if roles.target {
-        for privilege in ["SELECT", "INSERT", "UPDATE", "DELETE"] {
-            let sql = format!("SELECT CASE WHEN has_table_privilege({quoted}, '{privilege}') THEN 'yes' ELSE 'no' END");
-            if first_text(connection, &sql).await.as_deref() == Some("no") {
-                report.error(format!(
-                    "no {privilege} on {}; GRANT {privilege} ON {} TO this user",
-                    table.name, table.name
-                ));
-            }
-        }
-    }
-    if roles.source {
-        let sql = format!("SELECT CAST(relreplident AS text) FROM pg_class WHERE oid = to_regclass({quoted})");
-        let identity = first_text(connection, &sql).await.unwrap_or_default();
-        match identity.as_str() {
-            "n" => report.error(format!("{} has REPLICA IDENTITY NOTHING: updates and deletes carry no key; ALTER TABLE … REPLICA IDENTITY DEFAULT", table.name)),
-            "d" if table.primary_key.is_empty() => report.error(format!(
-                "{} has no primary key and REPLICA IDENTITY DEFAULT: updates and deletes carry no key, and PostgreSQL refuses them once it is published; \
-                 ALTER TABLE … REPLICA IDENTITY FULL",
-                table.name
-            )),
-            "d" => report.note(format!("{}: REPLICA IDENTITY DEFAULT; large unchanged values (TOAST) arrive as unavailable and are left alone at the target", table.name)),
-            _ => {}
-        }
-    }
-}
-
-/// EXPLAIN of a statement wants the privilege of the statement and runs nothing.
-async fn mysql_privileges(
-    connection: &mut dyn SqlConnection,
-    table: &topology::table::TableDescription,
-    report: &mut Report,
-) {
-    let name = quoted_table(&table.name, '`');
-    let Some(column) = table.columns.first().map(|column| format!("`{}`", column.name.replace('`', "``"))) else {
-        return;
-    };
-    for (privilege, statement) in [
-        ("SELECT", format!("EXPLAIN SELECT {column} FROM {name} WHERE 1 = 0")),
-        ("INSERT", format!("EXPLAIN INSERT INTO {name} ({column}) SELECT {column} FROM {name} WHERE 1 = 0")),
-        ("UPDATE", format!("EXPLAIN UPDATE {name} SET {column} = {column} WHERE 1 = 0")),
-        ("DELETE", format!("EXPLAIN DELETE FROM {name} WHERE 1 = 0")),
-    ] {
-        if let Err(error) = connection.query(&statement, &[]).await {
-            let code = error.error.code.as_deref().unwrap_or_default().to_owned();
-            // 1142: command denied on the table; 1143: on the column; 1044: on the database.
-            if code.contains("1142") || code.contains("1143") || code.contains("1044") {
-                report.error(format!(
-                    "no {privilege} on {}; GRANT {privilege} ON {} TO this user",
-                    table.name, table.name
-                ));
-            } else {
-                report.note(format!(
-                    "cannot test {privilege} on {}: {}",
-                    table.name,
-                    crate::exit::with_causes(&error.error)
-                ));
-            }
-        }
-    }
-}
-
 /// Name and value of settings, compared without regard to case.
 struct Variables(Vec<(String, String)>);
 
@@ -237,19 +175,10 @@ impl Variables {
     }
 }
 
-async fn first_text(connection: &mut dyn SqlConnection, sql: &str) -> Option<String> {
+pub(super) async fn first_text(connection: &mut dyn SqlConnection, sql: &str) -> Option<String> {
     match connection.query(sql, &[]).await.ok()?.into_iter().next()?.into_iter().next()? {
         Value::Text(text) => Some(text),
         Value::Bytes(bytes) => String::from_utf8(bytes).ok(),
         _ => None,
     }
-}
-
-fn quoted_table(name: &str, mark: char) -> String {
-    let quote = |part: &str| format!("{mark}{}{mark}", part.replace(mark, &format!("{mark}{mark}")));
-    name.split('.').map(quote).collect::<Vec<_>>().join(".")
-}
-
-fn literal(text: &str) -> String {
-    format!("'{}'", text.replace('\'', "''"))
 }

@@ -66,6 +66,7 @@ fn tags(config: &Config, problems: &mut Problems) {
 /// Two entities of one direction must not write one table: their order would be chance. Their names are labels of metrics.
 fn targets(config: &Config, problems: &mut Problems) {
     let mut names: Vec<(String, String)> = Vec::new();
+    let mut read: Vec<(String, WriteMode, String)> = Vec::new();
     let mut written: Vec<(String, String, WriteMode, String)> = Vec::new();
     for (at, link) in config.links.iter().enumerate() {
         for (from, to) in link.ways() {
@@ -78,6 +79,17 @@ fn targets(config: &Config, problems: &mut Problems) {
                         .add(&path, format!("`{direction}` has an entity of that name already; choose another name"));
                 }
                 names.push((direction.clone(), name.to_owned()));
+                let source = (direction.clone(), entity.mode, entity.table_at(from, name).to_owned());
+                if read.contains(&source) {
+                    problems.add(
+                        &path,
+                        format!(
+                            "reads table `{}` of `{from}` as another entity does; one entity per table and direction",
+                            source.2
+                        ),
+                    );
+                }
+                read.push(source);
                 let clash =
                     written.iter().find(|(other, other_table, ..)| *other == direction && *other_table == table);
                 if let Some((_, _, _, other)) = clash {
