@@ -16,8 +16,14 @@ pub(crate) struct Placeholder {
     bytes: Vec<u8>,
     /// The texts: plain; base64, URL-safe base64 and hexadecimal (bytea as text); hstore as JSON.
     texts: Vec<Vec<u8>>,
+    /// Bit n is set when one of the texts has n bytes (bit 127 also for all longer ones): nearly every value fails this test alone.
+    lengths: u128,
     /// Version 3 UUID of the bytes, the element of an unchanged `uuid[]`.
     uuid: [u8; 16],
+}
+
+fn length_bit(length: usize) -> u128 {
+    1 << length.min(127)
 }
 
 impl Placeholder {
@@ -40,13 +46,14 @@ impl Placeholder {
         let mut uuid = md5(&bytes);
         uuid[6] = uuid[6] & 0x0f | 0x30;
         uuid[8] = uuid[8] & 0x3f | 0x80;
-        Placeholder { bytes, texts, uuid }
+        let lengths = texts.iter().map(|text| length_bit(text.len())).fold(0, |all, bit| all | bit);
+        Placeholder { bytes, texts, lengths, uuid }
     }
 
     /// True for the text of an unavailable value.
     #[inline]
     pub(crate) fn is_text(&self, text: &[u8]) -> bool {
-        self.texts.iter().any(|form| form.len() == text.len() && form == text)
+        self.lengths & length_bit(text.len()) != 0 && self.texts.iter().any(|form| form == text)
     }
 
     /// True for the bytes of an unavailable value.

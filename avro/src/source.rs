@@ -58,15 +58,15 @@ impl SourceField {
 /// The block while it is being read.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct SourceBuilder<'a> {
-    connector: &'a str,
-    name: &'a str,
+    connector: &'a [u8],
+    name: &'a [u8],
     snapshot: bool,
     milliseconds: Option<i64>,
     microseconds: Option<i64>,
     sequence: Option<(u64, u64)>,
     server_id: i64,
-    gtid: Option<(&'a str, Span)>,
-    file: &'a str,
+    gtid: Option<(&'a [u8], Span)>,
+    file: &'a [u8],
     position: Option<i64>,
     row: i64,
     lsn: Option<i64>,
@@ -84,24 +84,42 @@ impl<'a> SourceBuilder<'a> {
 
     /// Takes one field; values of an unexpected type are as good as absent.
     pub(crate) fn set(&mut self, field: SourceField, value: Primitive<'a>) {
-        match (field, value) {
-            (SourceField::Connector, Primitive::Text(text, _)) => self.connector = text,
-            (SourceField::Name, Primitive::Text(text, _)) => self.name = text,
-            (SourceField::Snapshot, Primitive::Text(text, _)) => self.snapshot = !text.eq_ignore_ascii_case("false"),
-            (SourceField::Snapshot, Primitive::Bool(snapshot)) => self.snapshot = snapshot,
-            (SourceField::Sequence, Primitive::Text(text, _)) => self.set_sequence(text),
-            (SourceField::File, Primitive::Text(text, _)) => self.file = text,
-            (SourceField::Gtid, Primitive::Text(text, span)) if !text.is_empty() => self.gtid = Some((text, span)),
-            (SourceField::Origin, Primitive::Text(text, span)) if !text.is_empty() => self.origin = Some(span),
-            (SourceField::Tag, Primitive::Text(text, span)) if !text.is_empty() => self.tag = Some(span),
-            (SourceField::Milliseconds, Primitive::Int(number)) => self.milliseconds = Some(number),
-            (SourceField::Microseconds, Primitive::Int(number)) => self.microseconds = Some(number),
-            (SourceField::ServerId, Primitive::Int(number)) => self.server_id = number,
-            (SourceField::Position, Primitive::Int(number)) => self.position = Some(number),
-            (SourceField::Row, Primitive::Int(number)) => self.row = number,
-            (SourceField::Lsn, Primitive::Int(number)) => self.lsn = Some(number),
-            (SourceField::TransactionId, Primitive::Int(number)) => self.transaction_id = Some(number),
-            (SourceField::ChangeId, Primitive::Int(number)) => self.change_id = Some(number),
+        match value {
+            Primitive::Text(text, span) => self.set_text(field, text.as_bytes(), span),
+            Primitive::Int(number) => self.set_number(field, number),
+            Primitive::Bool(value) if field == SourceField::Snapshot => self.snapshot = value,
+            _ => {}
+        }
+    }
+
+    /// Takes a field that is text; `text` is valid UTF-8.
+    #[inline]
+    pub(crate) fn set_text(&mut self, field: SourceField, text: &'a [u8], span: Span) {
+        match field {
+            SourceField::Connector => self.connector = text,
+            SourceField::Name => self.name = text,
+            SourceField::Snapshot => self.snapshot = !text.eq_ignore_ascii_case(b"false"),
+            SourceField::Sequence => self.set_sequence(std::str::from_utf8(text).unwrap_or("")),
+            SourceField::File => self.file = text,
+            SourceField::Gtid if !text.is_empty() => self.gtid = Some((text, span)),
+            SourceField::Origin if !text.is_empty() => self.origin = Some(span),
+            SourceField::Tag if !text.is_empty() => self.tag = Some(span),
+            _ => {}
+        }
+    }
+
+    /// Takes a field that is a whole number.
+    #[inline]
+    pub(crate) fn set_number(&mut self, field: SourceField, number: i64) {
+        match field {
+            SourceField::Milliseconds => self.milliseconds = Some(number),
+            SourceField::Microseconds => self.microseconds = Some(number),
+            SourceField::ServerId => self.server_id = number,
+            SourceField::Position => self.position = Some(number),
+            SourceField::Row => self.row = number,
+            SourceField::Lsn => self.lsn = Some(number),
+            SourceField::TransactionId => self.transaction_id = Some(number),
+            SourceField::ChangeId => self.change_id = Some(number),
             _ => {}
         }
     }
@@ -109,19 +127,19 @@ impl<'a> SourceBuilder<'a> {
     /// The finished block.
     pub(crate) fn finish(&self) -> Source {
         let connector = match self.connector {
-            "mysql" => Connector::MySql,
-            "mariadb" => Connector::MariaDb,
-            "postgresql" => Connector::Postgres,
-            "tidelock" => Connector::Tidelock,
+            b"mysql" => Connector::MySql,
+            b"mariadb" => Connector::MariaDb,
+            b"postgresql" => Connector::Postgres,
+            b"tidelock" => Connector::Tidelock,
             _ => Connector::None,
         };
-        let mut identity = xxh3_64_with_seed(self.connector.as_bytes(), 0);
-        identity = xxh3_64_with_seed(self.name.as_bytes(), identity);
+        let mut identity = xxh3_64_with_seed(self.connector, 0);
+        identity = xxh3_64_with_seed(self.name, identity);
         identity = xxh3_64_with_seed(&self.server_id.to_le_bytes(), identity);
         if let Some((gtid, _)) = self.gtid
-            && let Some((uuid, _)) = gtid.split_once(':')
+            && let Some(end) = gtid.iter().position(|byte| *byte == b':')
         {
-            identity = xxh3_64_with_seed(uuid.as_bytes(), identity);
+            identity = xxh3_64_with_seed(gtid.get(..end).unwrap_or(gtid), identity);
         }
         Source {
             connector,
@@ -156,9 +174,17 @@ impl<'a> SourceBuilder<'a> {
 }
 
 /// The number at the end of a binlog file's name: file 10 comes after file 9, and 1000000 after 999999.
-fn file_number(file: &str) -> Option<u64> {
-    let digits = file.len() - file.bytes().rev().take_while(u8::is_ascii_digit).count();
-    file.get(digits..)?.parse().ok()
+fn file_number(file: &[u8]) -> Option<u64> {
+    let (mut number, mut power, mut digits) = (0_u64, 1_u64, 0);
+    for byte in file.iter().rev().take_while(|byte| byte.is_ascii_digit()) {
+        digits += 1;
+        if digits > 18 {
+            return None;
+        }
+        number += u64::from(byte - b'0') * power;
+        power *= 10;
+    }
+    (digits > 0).then_some(number)
 }
 
 /// Both numbers of `["30191560","30191600"]`; `None` when one is null or the text is something else.
@@ -179,10 +205,10 @@ mod tests {
 
     #[test]
     fn binlog_files_compare_by_number() {
-        assert_eq!(file_number("binlog.000002"), Some(2));
-        assert_eq!(file_number("mysql-bin-3.1000000"), Some(1_000_000));
-        assert_eq!(file_number("binlog"), None);
-        assert_eq!(file_number(""), None);
+        assert_eq!(file_number(b"binlog.000002"), Some(2));
+        assert_eq!(file_number(b"mysql-bin-3.1000000"), Some(1_000_000));
+        assert_eq!(file_number(b"binlog"), None);
+        assert_eq!(file_number(b""), None);
     }
 
     #[test]

@@ -3,6 +3,7 @@
 use topology::data::Span;
 
 use crate::fault::Fault;
+use crate::plan::{Branch, Slot};
 
 /// Reads bytes that also stand in an arena from `base` on, so that spans can point there.
 #[derive(Clone, Copy, Debug)]
@@ -24,7 +25,7 @@ impl<'a> Reader<'a> {
     }
 
     /// `length` bytes and where they stand in the arena.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn take(&mut self, length: usize) -> Result<(&'a [u8], Span), Fault> {
         let end = self.at.checked_add(length).ok_or(Fault::Length)?;
         let taken = self.bytes.get(self.at..end).ok_or(Fault::End)?;
@@ -35,46 +36,70 @@ impl<'a> Reader<'a> {
     }
 
     /// A zigzag variable-length integer.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn long(&mut self) -> Result<i64, Fault> {
-        let rest = self.bytes.get(self.at..).ok_or(Fault::End)?;
-        if let Some(first) = rest.first().filter(|first| **first < 0x80) {
-            self.at += 1;
-            return Ok(unzigzag(u64::from(*first)));
-        }
-        let mut value = 0_u64;
-        for (index, byte) in rest.iter().take(10).enumerate() {
-            // The tenth byte has one bit left.
-            if index == 9 && *byte > 1 {
-                return Err(Fault::Varint);
+        match self.bytes.get(self.at) {
+            // Branches, lengths and small numbers: most integers have one byte.
+            Some(first) if *first < 0x80 => {
+                self.at += 1;
+                Ok(unzigzag(u64::from(*first)))
             }
+            _ => self.long_wide(),
+        }
+    }
+
+    fn long_wide(&mut self) -> Result<i64, Fault> {
+        let rest = self.bytes.get(self.at..).ok_or(Fault::End)?;
+        let (mut padded, taken) = ([0x80_u8; 10], rest.len().min(10));
+        let ten = match rest.first_chunk::<10>() {
+            Some(ten) => ten,
+            None => {
+                for (slot, byte) in padded.iter_mut().zip(rest) {
+                    *slot = *byte;
+                }
+                &padded
+            }
+        };
+        let mut value = 0_u64;
+        for (index, byte) in ten.iter().enumerate() {
             value |= u64::from(byte & 0x7f) << (7 * index);
             if *byte < 0x80 {
+                // The tenth byte has one bit left.
+                if index == 9 && *byte > 1 {
+                    return Err(Fault::Varint);
+                }
                 self.at += index + 1;
                 return Ok(unzigzag(value));
             }
         }
-        Err(if rest.len() < 10 { Fault::End } else { Fault::Varint })
+        Err(if taken < 10 { Fault::End } else { Fault::Varint })
     }
 
     /// A 32-bit integer, which Avro writes like a long.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn int(&mut self) -> Result<i64, Fault> {
         let value = self.long()?;
         if i32::try_from(value).is_ok() { Ok(value) } else { Err(Fault::IntegerRange) }
     }
 
     /// A length or index: a long that is not negative.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn size(&mut self) -> Result<usize, Fault> {
         usize::try_from(self.long()?).map_err(|_| Fault::Length)
     }
 
     /// Length-prefixed bytes.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn bytes(&mut self) -> Result<(&'a [u8], Span), Fault> {
         let length = self.size()?;
         self.take(length)
+    }
+
+    /// Length-prefixed text, validated, for those who need only its place.
+    #[inline(always)]
+    pub(crate) fn text_bytes(&mut self) -> Result<(&'a [u8], Span), Fault> {
+        let (bytes, span) = self.bytes()?;
+        if is_ascii(bytes) || std::str::from_utf8(bytes).is_ok() { Ok((bytes, span)) } else { Err(Fault::Utf8) }
     }
 
     /// Length-prefixed text, validated.
@@ -108,6 +133,33 @@ impl<'a> Reader<'a> {
         Ok(f64::from_le_bytes(bytes.try_into().map_err(|_| Fault::End)?))
     }
 
+    /// Reads the branch in front of a value, if its slot has one; false for null.
+    #[inline(always)]
+    pub(crate) fn is_present(&mut self, slot: Slot) -> Result<bool, Fault> {
+        if !slot.is_union() {
+            return Ok(true);
+        }
+        match slot.branch(self.long()?) {
+            Branch::Value => Ok(true),
+            Branch::Null => Ok(false),
+            Branch::Unknown => Err(Fault::Branch),
+        }
+    }
+
+    /// Moves past a variable-length integer.
+    #[inline]
+    pub(crate) fn skip_long(&mut self) -> Result<(), Fault> {
+        let rest = self.bytes.get(self.at..).ok_or(Fault::End)?;
+        match rest.iter().take(10).position(|byte| *byte < 0x80) {
+            Some(last) => {
+                self.at += last + 1;
+                Ok(())
+            }
+            None if rest.len() < 10 => Err(Fault::End),
+            None => Err(Fault::Varint),
+        }
+    }
+
     /// The next block of an array or map: number of items, 0 at the end. Checked against what the record can still hold, because
     /// a few bytes may declare 2^63 items; `budget` bounds items that take no byte.
     pub(crate) fn block(&mut self, items_may_be_empty: bool, budget: &mut usize) -> Result<usize, Fault> {
@@ -132,6 +184,16 @@ pub(crate) const ITEMS_MAX: usize = 4 << 20;
 
 /// Most items in one block when they take no byte: nothing else bounds them.
 const EMPTY_ITEMS_MAX: usize = 1 << 16;
+
+/// Eight bytes at a time: texts of columns are short, and the standard library's check goes byte by byte through short ones.
+#[inline(always)]
+fn is_ascii(bytes: &[u8]) -> bool {
+    const HIGH: u64 = 0x8080_8080_8080_8080;
+    let (words, rest) = bytes.as_chunks::<8>();
+    let high = words.iter().fold(0, |high, word| high | u64::from_le_bytes(*word));
+    let tail = rest.iter().fold(0, |high, byte| high | byte);
+    high & HIGH == 0 && tail < 0x80
+}
 
 fn unzigzag(value: u64) -> i64 {
     (value >> 1) as i64 ^ -((value & 1) as i64)

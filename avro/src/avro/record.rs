@@ -5,11 +5,11 @@ use topology::record::{Operation, Record, Source};
 
 use super::Reader;
 use super::row::Context;
-use super::walk::skip;
+use super::walk::{skip, skip_slot};
 use crate::fault::{ColumnFault, Fault};
 use crate::placeholder::Placeholder;
-use crate::plan::{EnvelopePlan, EnvelopeRole, FlatPlan, FlatRole, KeyPlan, RowPlan};
-use crate::schema::{DEPTH_MAX, NodeId, Schema, Shape};
+use crate::plan::{EnvelopePlan, EnvelopeRole, FlatPlan, FlatRole, KeyPlan, RowPlan, Slot, Step};
+use crate::schema::DEPTH_MAX;
 use crate::source::SourceBuilder;
 use crate::value::Primitive;
 
@@ -125,77 +125,78 @@ impl Context<'_> {
         let mut after = None;
         let mut source = SourceBuilder::default();
         let mut letter = None;
-        for (role, node) in &plan.fields {
+        for (role, slot) in &plan.fields {
             match role {
                 EnvelopeRole::Before if self.settings.decode_before => {
-                    before = self.optional_row(plan, *node, reader)?
+                    before = self.optional_row(&plan.row, *slot, reader)?;
                 }
                 EnvelopeRole::Before => {
-                    before_at = Some((*node, *reader));
-                    skip(self.schema, *node, reader, DEPTH_MAX)?;
+                    before_at = Some((*slot, *reader));
+                    if reader.is_present(*slot)? {
+                        for column in &plan.row.columns {
+                            skip_slot(self.schema, column.slot, reader)?;
+                        }
+                    }
                 }
-                EnvelopeRole::After => after = self.optional_row(plan, *node, reader)?,
-                EnvelopeRole::Source => self.source(plan, *node, reader, &mut source)?,
+                EnvelopeRole::After => after = self.optional_row(&plan.row, *slot, reader)?,
+                EnvelopeRole::Source => {
+                    if reader.is_present(*slot)? {
+                        self.source(plan, reader, &mut source)?;
+                    }
+                }
                 EnvelopeRole::Operation => {
-                    if let Primitive::Text(text, _) = self.primitive(*node, reader)? {
+                    if let Primitive::Text(text, _) = self.primitive(*slot, reader)? {
                         letter = Some(text);
                     }
                 }
-                EnvelopeRole::Skip => skip(self.schema, *node, reader, DEPTH_MAX)?,
+                EnvelopeRole::Skip => skip_slot(self.schema, *slot, reader)?,
             }
         }
         let Some(operation) = operation(letter.ok_or(Fault::MissingField)?)? else {
             return Ok(ValueOutcome::Control);
         };
         if operation == Operation::Delete
-            && let Some((node, mut at)) = before_at
+            && let Some((slot, mut at)) = before_at
         {
-            before = self.optional_row(plan, node, &mut at)?;
+            before = self.optional_row(&plan.row, slot, &mut at)?;
         }
         Ok(ValueOutcome::Rows(ValueRows { operation, before, after, source: source.finish() }))
     }
 
-    /// A row behind an optional union.
     fn optional_row(
         &mut self,
-        plan: &EnvelopePlan,
-        node: NodeId,
+        row: &RowPlan,
+        slot: Slot,
         reader: &mut Reader<'_>,
     ) -> Result<Option<CellRange>, ColumnFault> {
-        if self.is_absent(node, reader)? {
-            return Ok(None);
-        }
-        let row: &RowPlan = &plan.row;
-        self.row(row, reader).map(Some)
-    }
-
-    /// Reads the branch of an optional union; false for a node that is none.
-    fn is_absent(&mut self, node: NodeId, reader: &mut Reader<'_>) -> Result<bool, Fault> {
-        let Some(optional) = self.schema.optional(node) else { return Ok(false) };
-        let branch = reader.size()?;
-        if Some(branch) == optional.null_branch {
-            return Ok(true);
-        }
-        if branch == optional.value_branch { Ok(false) } else { Err(Fault::Branch) }
+        if reader.is_present(slot)? { self.row(row, reader).map(Some) } else { Ok(None) }
     }
 
     fn source<'a>(
         &mut self,
         plan: &EnvelopePlan,
-        node: NodeId,
         reader: &mut Reader<'a>,
         builder: &mut SourceBuilder<'a>,
     ) -> Result<(), Fault> {
-        if self.is_absent(node, reader)? {
-            return Ok(());
-        }
-        for (field, node) in &plan.source {
-            match field {
-                Some(field) if is_primitive(self.schema, *node) => {
-                    let value = self.primitive(*node, reader)?;
+        for (field, slot) in &plan.source {
+            let Some(field) = field else {
+                skip_slot(self.schema, *slot, reader)?;
+                continue;
+            };
+            if !reader.is_present(*slot)? {
+                continue;
+            }
+            match slot.step {
+                Step::Text => {
+                    let (text, span) = reader.text_bytes()?;
+                    builder.set_text(*field, text, span);
+                }
+                Step::Long | Step::Int => builder.set_number(*field, reader.long()?),
+                Step::Tree(node) => skip(self.schema, node as usize, reader, DEPTH_MAX)?,
+                step => {
+                    let value = self.step(step, reader)?;
                     builder.set(*field, value);
                 }
-                _ => skip(self.schema, *node, reader, DEPTH_MAX)?,
             }
         }
         Ok(())
@@ -206,17 +207,17 @@ impl Context<'_> {
         let mut source = SourceBuilder::default();
         let mut letter = None;
         let mut is_deleted = false;
-        for (role, node) in &plan.fields {
+        for (role, slot) in &plan.fields {
             match role {
                 FlatRole::Column(index) => {
                     let column = plan.row.columns.get(*index).ok_or(Fault::Shape)?;
                     let cell = self.column(column, reader).map_err(|fault| fault.at(*index))?;
                     self.scratch.cells.push(cell);
                 }
-                FlatRole::Skip => skip(self.schema, *node, reader, DEPTH_MAX)?,
-                _ if !is_primitive(self.schema, *node) => skip(self.schema, *node, reader, DEPTH_MAX)?,
+                FlatRole::Skip => skip_slot(self.schema, *slot, reader)?,
+                _ if !is_primitive(*slot) => skip_slot(self.schema, *slot, reader)?,
                 role => {
-                    let value = self.primitive(*node, reader)?;
+                    let value = self.primitive(*slot, reader)?;
                     match (role, value) {
                         (FlatRole::Operation, Primitive::Text(text, _)) => letter = Some(text),
                         (FlatRole::Deleted, Primitive::Text(text, _)) => is_deleted = text.eq_ignore_ascii_case("true"),
@@ -256,9 +257,6 @@ pub(crate) fn flat_outcome(
     Ok(ValueOutcome::Rows(ValueRows { operation, before, after, source: source.finish() }))
 }
 
-fn is_primitive(schema: &Schema, node: NodeId) -> bool {
-    !matches!(
-        schema.node(schema.present(node)).shape,
-        Shape::Array(_) | Shape::Map(_) | Shape::Record(_) | Shape::Union(_) | Shape::Symbols(_)
-    )
+fn is_primitive(slot: Slot) -> bool {
+    !matches!(slot.step, Step::Tree(_))
 }

@@ -1,15 +1,15 @@
 //! Reads rows: one cell per column, by the column's plan.
 
-use topology::data::{Arena, Cell, CellRange, Span};
+use topology::data::{Arena, Cell, CellRange, DecimalCell, Span};
 
 use super::Reader;
 use super::reader::ITEMS_MAX;
 use super::record::{Scratch, Settings};
 use super::walk::{skip, write_json};
 use crate::fault::{ColumnFault, Fault};
-use crate::plan::{ColumnPlan, RowPlan};
+use crate::plan::{ColumnPlan, Quick, RowPlan, Slot, Step};
 use crate::schema::{DEPTH_MAX, NodeId, Schema, Shape};
-use crate::value::{Meaning, Primitive, STRUCT_FIELDS_MAX, StructMeaning};
+use crate::value::{Meaning, Primitive, STRUCT_FIELDS_MAX, StructMeaning, trimmed};
 
 /// What reading needs besides the bytes.
 pub(super) struct Context<'c> {
@@ -33,23 +33,49 @@ impl Context<'_> {
     }
 
     /// Reads one column.
-    #[inline]
+    #[inline(always)]
     pub(super) fn column(&mut self, plan: &ColumnPlan, reader: &mut Reader<'_>) -> Result<Cell, Fault> {
-        if let Some(optional) = plan.optional {
-            let branch = reader.size()?;
-            if Some(branch) == optional.null_branch {
-                return Ok(Cell::Null);
-            }
-            if branch != optional.value_branch {
-                return Err(Fault::Branch);
-            }
+        if !reader.is_present(plan.slot)? {
+            return Ok(Cell::Null);
         }
+        let placeholder = &self.settings.placeholder;
+        match plan.quick {
+            Quick::Int => Ok(Cell::I64(reader.int()?)),
+            Quick::Long => Ok(Cell::I64(reader.long()?)),
+            Quick::Double => Ok(Cell::F64(reader.double()?)),
+            Quick::Text => {
+                let (text, span) = reader.text_bytes()?;
+                Ok(if placeholder.is_text(text) { Cell::Unavailable } else { Cell::Text(span) })
+            }
+            Quick::Json => {
+                let (text, span) = reader.text_bytes()?;
+                Ok(if placeholder.is_text(text) { Cell::Unavailable } else { Cell::Json(span) })
+            }
+            Quick::Bytes => {
+                let (bytes, span) = reader.bytes()?;
+                Ok(if placeholder.is_bytes(bytes) { Cell::Unavailable } else { Cell::Bytes(span) })
+            }
+            Quick::Decimal(scale) => {
+                let (bytes, span) = reader.bytes()?;
+                if bytes.is_empty() {
+                    return Err(Fault::DecimalText);
+                }
+                if placeholder.is_bytes(bytes) {
+                    return Ok(Cell::Unavailable);
+                }
+                Ok(Cell::Decimal(DecimalCell { unscaled: trimmed(bytes, span), scale }))
+            }
+            Quick::No => self.any_column(plan, reader),
+        }
+    }
+
+    fn any_column(&mut self, plan: &ColumnPlan, reader: &mut Reader<'_>) -> Result<Cell, Fault> {
         match plan.meaning {
             Meaning::Array => self.array(plan, reader, DEPTH_MAX),
             Meaning::Struct(meaning) => self.structure(plan.node, meaning, reader),
             Meaning::Document => self.document(plan.node, reader),
             meaning => {
-                let primitive = self.primitive(plan.node, reader)?;
+                let primitive = self.step(plan.slot.step, reader)?;
                 match primitive {
                     Primitive::Text(text, _) if self.settings.placeholder.is_text(text.as_bytes()) => {
                         Ok(Cell::Unavailable)
@@ -61,54 +87,46 @@ impl Context<'_> {
         }
     }
 
-    /// Reads a value that is one primitive; unions inside are followed.
+    /// Reads a value that is one primitive, or null.
     #[inline]
-    pub(super) fn primitive<'a>(&mut self, id: NodeId, reader: &mut Reader<'a>) -> Result<Primitive<'a>, Fault> {
-        Ok(match &self.schema.node(id).shape {
-            Shape::Null => Primitive::Null,
-            Shape::Bool => Primitive::Bool(reader.bool()?),
-            Shape::Int(_) => Primitive::Int(reader.int()?),
-            Shape::Long => Primitive::Int(reader.long()?),
-            Shape::Float => Primitive::Float(reader.float()?),
-            Shape::Double => Primitive::Double(reader.double()?),
-            Shape::Bytes => {
+    pub(super) fn primitive<'a>(&mut self, slot: Slot, reader: &mut Reader<'a>) -> Result<Primitive<'a>, Fault> {
+        if reader.is_present(slot)? { self.step(slot.step, reader) } else { Ok(Primitive::Null) }
+    }
+
+    /// Reads a present value.
+    pub(super) fn step<'a>(&mut self, step: Step, reader: &mut Reader<'a>) -> Result<Primitive<'a>, Fault> {
+        Ok(match step {
+            Step::Null => Primitive::Null,
+            Step::Bool => Primitive::Bool(reader.bool()?),
+            Step::Int => Primitive::Int(reader.int()?),
+            Step::Long => Primitive::Int(reader.long()?),
+            Step::Float => Primitive::Float(reader.float()?),
+            Step::Double => Primitive::Double(reader.double()?),
+            Step::Bytes => {
                 let (bytes, span) = reader.bytes()?;
                 Primitive::Bytes(bytes, span)
             }
-            Shape::Text => {
+            Step::Text => {
                 let (text, span) = reader.text()?;
                 Primitive::Text(text, span)
             }
-            Shape::Fixed(length) => {
-                let (bytes, span) = reader.take(*length)?;
+            Step::Fixed(length) => {
+                let (bytes, span) = reader.take(length as usize)?;
                 Primitive::Bytes(bytes, span)
             }
-            Shape::Symbols(symbols) => {
-                let symbol = symbols.get(reader.size()?).ok_or(Fault::Symbol)?;
-                Primitive::Text("", self.arena.push_bytes(symbol.as_bytes()))
-            }
-            Shape::Union(_) => match self.schema.optional(id) {
-                Some(optional) => {
-                    let branch = reader.size()?;
-                    if Some(branch) == optional.null_branch {
-                        Primitive::Null
-                    } else if branch == optional.value_branch
-                        && !matches!(self.schema.node(optional.node).shape, Shape::Union(_))
-                    {
-                        return self.primitive(optional.node, reader);
-                    } else {
-                        return Err(Fault::Branch);
-                    }
+            Step::Tree(node) => match &self.schema.node(node as usize).shape {
+                Shape::Symbols(symbols) => {
+                    let symbol = symbols.get(reader.size()?).ok_or(Fault::Symbol)?;
+                    Primitive::Text("", self.arena.push_bytes(symbol.as_bytes()))
                 }
-                None => return Err(Fault::Shape),
+                _ => return Err(Fault::Shape),
             },
-            Shape::Array(_) | Shape::Map(_) | Shape::Record(_) => return Err(Fault::Shape),
         })
     }
 
     fn array(&mut self, plan: &ColumnPlan, reader: &mut Reader<'_>, depth: usize) -> Result<Cell, Fault> {
         let element = plan.element.as_deref().ok_or(Fault::Shape)?;
-        let may_be_empty = element.optional.is_none() && self.schema.may_be_empty(element.node);
+        let may_be_empty = !element.slot.is_union() && self.schema.may_be_empty(element.node);
         let start = self.scratch.cells.len();
         let mut budget = ITEMS_MAX;
         loop {
@@ -130,21 +148,15 @@ impl Context<'_> {
     /// An element is never unavailable on its own: the placeholder counts only as the whole list.
     fn element(&mut self, plan: &ColumnPlan, reader: &mut Reader<'_>, depth: usize) -> Result<Cell, Fault> {
         let depth = depth.checked_sub(1).ok_or(Fault::Depth)?;
-        if let Some(optional) = plan.optional {
-            let branch = reader.size()?;
-            if Some(branch) == optional.null_branch {
-                return Ok(Cell::Null);
-            }
-            if branch != optional.value_branch {
-                return Err(Fault::Branch);
-            }
+        if !reader.is_present(plan.slot)? {
+            return Ok(Cell::Null);
         }
         match plan.meaning {
             Meaning::Array => self.array(plan, reader, depth),
             Meaning::Struct(meaning) => self.structure(plan.node, meaning, reader),
             Meaning::Document => self.document(plan.node, reader),
             meaning => {
-                let primitive = self.primitive(plan.node, reader)?;
+                let primitive = self.step(plan.slot.step, reader)?;
                 element_cell(meaning, primitive, self.settings, self.arena)
             }
         }
@@ -157,7 +169,7 @@ impl Context<'_> {
         let mut slots = [Primitive::Null; STRUCT_FIELDS_MAX];
         for field in fields {
             match wanted.iter().position(|name| *name == &*field.name).and_then(|at| slots.get_mut(at)) {
-                Some(slot) => *slot = self.primitive(field.node, reader)?,
+                Some(slot) => *slot = self.primitive(Slot::of(schema, field.node), reader)?,
                 None => skip(schema, field.node, reader, DEPTH_MAX)?,
             }
         }

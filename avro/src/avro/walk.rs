@@ -9,15 +9,34 @@ use topology::data::decimal;
 use super::Reader;
 use super::reader::ITEMS_MAX;
 use crate::fault::Fault;
-use crate::schema::{NodeId, Schema, Shape};
+use crate::plan::{Slot, Step};
+use crate::schema::{DEPTH_MAX, NodeId, Schema, Shape};
 use crate::value::{Meaning, classify};
+
+/// Moves past the value of a slot.
+#[inline]
+pub(super) fn skip_slot(schema: &Schema, slot: Slot, reader: &mut Reader<'_>) -> Result<(), Fault> {
+    if !reader.is_present(slot)? {
+        return Ok(());
+    }
+    match slot.step {
+        Step::Null => Ok(()),
+        Step::Bool => reader.take(1).map(drop),
+        Step::Int | Step::Long => reader.skip_long(),
+        Step::Float => reader.take(4).map(drop),
+        Step::Double => reader.take(8).map(drop),
+        Step::Bytes | Step::Text => reader.bytes().map(drop),
+        Step::Fixed(length) => reader.take(length as usize).map(drop),
+        Step::Tree(node) => skip(schema, node as usize, reader, DEPTH_MAX),
+    }
+}
 
 /// Moves past one value, checking lengths and branches (not text or truth values).
 pub(super) fn skip(schema: &Schema, id: NodeId, reader: &mut Reader<'_>, depth: usize) -> Result<(), Fault> {
     match &schema.node(id).shape {
         Shape::Null => Ok(()),
         Shape::Bool => reader.take(1).map(drop),
-        Shape::Int(_) | Shape::Long | Shape::Symbols(_) => reader.long().map(drop),
+        Shape::Int(_) | Shape::Long | Shape::Symbols(_) => reader.skip_long(),
         Shape::Float => reader.take(4).map(drop),
         Shape::Double => reader.take(8).map(drop),
         Shape::Bytes | Shape::Text => reader.bytes().map(drop),

@@ -104,7 +104,7 @@ impl Context<'_> {
         depth: usize,
     ) -> Result<Cell, Fault> {
         if token == Token::Null {
-            return if plan.is_nullable(self.schema) { Ok(Cell::Null) } else { Err(Fault::NullValue) };
+            return if plan.is_nullable() { Ok(Cell::Null) } else { Err(Fault::NullValue) };
         }
         if let Token::Text(text) = token
             && !text.is_escaped
@@ -172,7 +172,7 @@ impl Context<'_> {
         let mut is_first = true;
         while tokens.item(&mut is_first)? {
             let cell = match tokens.token()? {
-                Token::Null if element.is_nullable(self.schema) => Cell::Null,
+                Token::Null if element.is_nullable() => Cell::Null,
                 Token::Null => return Err(Fault::NullValue),
                 token => self.value(element, token, tokens, depth, true)?,
             };

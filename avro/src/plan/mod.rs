@@ -4,13 +4,15 @@
 //! ones are skipped and absent ones stay absent, whatever version of Debezium wrote them.
 
 mod row;
+mod slot;
 
 use topology::data::Layouts;
 use topology::raw::Ignored;
 
-pub(crate) use row::{ColumnPlan, KEY_COLUMN, KeyPlan, RowPlan};
+pub(crate) use row::{ColumnPlan, KEY_COLUMN, KeyPlan, Quick, RowPlan};
+pub(crate) use slot::{Branch, Slot, Step};
 
-use crate::schema::{NodeId, Schema, Shape};
+use crate::schema::{Field, Schema, Shape};
 use crate::source::SourceField;
 
 /// What a value schema describes.
@@ -44,11 +46,11 @@ pub(crate) enum EnvelopeRole {
 #[derive(Clone, Debug)]
 pub(crate) struct EnvelopePlan {
     /// Fields in the order of the bytes.
-    pub(crate) fields: Vec<(EnvelopeRole, NodeId)>,
+    pub(crate) fields: Vec<(EnvelopeRole, Slot)>,
     /// Row of `before` and `after`.
     pub(crate) row: RowPlan,
     /// Fields of the source block in the order of the bytes; `None` is skipped.
-    pub(crate) source: Vec<(Option<SourceField>, NodeId)>,
+    pub(crate) source: Vec<(Option<SourceField>, Slot)>,
 }
 
 /// Role of one field of a flattened or plain row.
@@ -69,7 +71,7 @@ pub(crate) enum FlatRole {
 /// A row without envelope.
 #[derive(Clone, Debug)]
 pub(crate) struct FlatPlan {
-    pub(crate) fields: Vec<(FlatRole, NodeId)>,
+    pub(crate) fields: Vec<(FlatRole, Slot)>,
     pub(crate) row: RowPlan,
 }
 
@@ -147,14 +149,15 @@ impl ValuePlan {
                             "op" => EnvelopeRole::Operation,
                             "source" => match &schema.node(schema.present(field.node)).shape {
                                 Shape::Record(fields) => {
-                                    source = fields.iter().map(|f| (SourceField::of(&f.name), f.node)).collect();
+                                    let slot = |f: &Field| (SourceField::of(&f.name), Slot::of(&schema, f.node));
+                                    source = fields.iter().map(slot).collect();
                                     EnvelopeRole::Source
                                 }
                                 _ => EnvelopeRole::Skip,
                             },
                             _ => EnvelopeRole::Skip,
                         };
-                        (role, field.node)
+                        (role, Slot::of(&schema, field.node))
                     })
                     .collect();
                 ValueClass::Envelope(EnvelopePlan { fields, row, source })
@@ -168,7 +171,7 @@ impl ValuePlan {
                             columns.push(field.clone());
                             FlatRole::Column(columns.len() - 1)
                         });
-                        (role, field.node)
+                        (role, Slot::of(&schema, field.node))
                     })
                     .collect();
                 let row = RowPlan::of_fields(&schema, &columns, layouts)?;

@@ -4,19 +4,51 @@ use std::sync::Arc;
 
 use topology::data::{Column, Kind, Layout, LayoutId, Layouts};
 
+use super::{Slot, Step};
 use crate::schema::{Field, NodeId, Optional, Schema, Shape};
 use crate::value::{Meaning, classify};
 
 /// Column name of a key that is no record.
 pub(crate) const KEY_COLUMN: &str = "key";
 
+/// The columns that nearly all rows consist of, read without going through primitive and meaning.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Quick {
+    Int,
+    Long,
+    Double,
+    Text,
+    Json,
+    Bytes,
+    Decimal(i16),
+    /// None of these.
+    No,
+}
+
+impl Quick {
+    fn of(step: Step, meaning: Meaning) -> Quick {
+        match (step, meaning) {
+            (Step::Int, Meaning::Plain) => Quick::Int,
+            (Step::Long, Meaning::Plain) => Quick::Long,
+            (Step::Double, Meaning::Plain) => Quick::Double,
+            (Step::Text, Meaning::Plain) => Quick::Text,
+            (Step::Text, Meaning::Json) => Quick::Json,
+            (Step::Bytes, Meaning::Plain) => Quick::Bytes,
+            (Step::Bytes, Meaning::Decimal(scale)) => Quick::Decimal(scale),
+            _ => Quick::No,
+        }
+    }
+}
+
 /// How one column (or element of a list) is read.
 #[derive(Clone, Debug)]
 pub(crate) struct ColumnPlan {
     /// Name of the field in the record.
     pub(crate) field: Arc<str>,
-    /// Present when the column may be null.
-    pub(crate) optional: Option<Optional>,
+    /// How its bytes are laid out, null included.
+    pub(crate) slot: Slot,
+    pub(crate) quick: Quick,
+    is_nullable: bool,
     /// The type behind the union.
     pub(crate) node: NodeId,
     pub(crate) meaning: Meaning,
@@ -41,7 +73,10 @@ impl ColumnPlan {
                 element = Some(Box::new(plan));
             }
         }
-        ColumnPlan { field: field.name.clone(), optional, node: id, meaning, kind, element }
+        let is_nullable = optional.is_some_and(|optional| optional.null_branch.is_some()) || node.shape == Shape::Null;
+        let slot = Slot::of(schema, field.node);
+        let quick = Quick::of(slot.step, meaning);
+        ColumnPlan { field: field.name.clone(), slot, quick, is_nullable, node: id, meaning, kind, element }
     }
 
     /// A column of JSON without schema.
@@ -50,7 +85,9 @@ impl ColumnPlan {
         let is_document = is_learned && column.kind == Kind::Json;
         ColumnPlan {
             field: column.name.clone(),
-            optional: None,
+            slot: Slot::of(&Schema::none(), 0),
+            quick: Quick::No,
+            is_nullable: true,
             node: 0,
             meaning: if is_document { Meaning::Document } else { Meaning::Hinted },
             kind: column.kind.clone(),
@@ -59,10 +96,8 @@ impl ColumnPlan {
     }
 
     /// True when null may stand here.
-    pub(crate) fn is_nullable(&self, schema: &Schema) -> bool {
-        self.optional.is_some_and(|optional| optional.null_branch.is_some())
-            || self.meaning == Meaning::Hinted
-            || schema.node(self.node).shape == Shape::Null
+    pub(crate) fn is_nullable(&self) -> bool {
+        self.is_nullable
     }
 }
 
@@ -93,7 +128,7 @@ impl RowPlan {
                 Column {
                     name: parameter.map_or_else(|| column.field.clone(), Arc::from),
                     kind: column.kind.clone(),
-                    nullable: column.is_nullable(schema),
+                    nullable: column.is_nullable(),
                 }
             })
             .collect();

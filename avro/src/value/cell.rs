@@ -2,7 +2,7 @@
 
 use topology::data::{Arena, Cell, DecimalCell, Span, decimal, time};
 
-use super::text::{parse_interval, parse_uuid, parse_zoned_time};
+use super::text::{parse_interval, parse_utc, parse_uuid, parse_zoned_time};
 use super::{Meaning, Primitive, Unit};
 use crate::fault::Fault;
 
@@ -51,8 +51,8 @@ impl Meaning {
         match self {
             Meaning::Json => Ok(Cell::Json(span)),
             Meaning::ZonedTimestamp => {
-                let instant = time::parse_timestamp(text).ok_or_else(|| date_fault(text))?;
-                Ok(Cell::TimestampTz(instant))
+                let instant = parse_utc(text).or_else(|| time::parse_timestamp(text));
+                Ok(Cell::TimestampTz(instant.ok_or_else(|| date_fault(text))?))
             }
             Meaning::ZonedTime => Ok(Cell::TimeTz(parse_zoned_time(text).ok_or(Fault::TimeText)?)),
             Meaning::IsoDate => {
@@ -89,7 +89,7 @@ impl Meaning {
 }
 
 /// The span of the shortest form of a two's complement number: the same digits always have the same bytes.
-pub(super) fn trimmed(bytes: &[u8], span: Span) -> Span {
+pub(crate) fn trimmed(bytes: &[u8], span: Span) -> Span {
     let length = decimal::minimal(bytes).len() as u32;
     Span { start: span.start + (span.length - length), length }
 }
