@@ -2,13 +2,14 @@
 
 use std::sync::Arc;
 
-use tidelock_connect::mysql::{Flavour, MySqlConnector};
+use tidelock_connect::mysql::{Flavour, MySqlConnector, Tagging};
 use tidelock_connect::postgres::PostgresConnector;
 use tidelock_connect::sql::connection::{Connector, SqlConnection};
 use tidelock_connect::sql::writer::{HeldLimits, SinkTable, SqlWriter, WriterOptions};
 use tidelock_connect::sqlite::SqliteConnector;
 use topology::batch::{SnapshotMode, WriteMode, WriteTable};
 use topology::data::Value;
+use topology::guard::{GuardSite, SiteTags, Strategy};
 use topology::record::EntityId;
 
 /// The engine of a target.
@@ -146,12 +147,22 @@ impl Target {
     }
 }
 
+/// Writers tag, as those of a two-way link do.
+fn tagging(from: &str, strategy: Strategy) -> Tagging {
+    let tags = SiteTags::new("conformance", &[GuardSite::named(from), GuardSite::named("revamp")]).unwrap();
+    Tagging { tags, from: from.to_owned(), strategy }
+}
+
 fn connector(engine: Engine, url: &str, tag: Option<&str>) -> Box<dyn Connector> {
     match engine {
         Engine::Sqlite => Box::new(SqliteConnector::new(url, tag.map(Arc::from)).unwrap()),
         Engine::Postgres => Box::new(PostgresConnector::new(url, None).unwrap()),
-        Engine::MySql => Box::new(MySqlConnector::new(url, Flavour::MySql, None).unwrap()),
-        Engine::MariaDb => Box::new(MySqlConnector::new(url, Flavour::MariaDb, None).unwrap()),
+        Engine::MySql => {
+            Box::new(MySqlConnector::new(url, Flavour::MySql, tag.map(|from| tagging(from, Strategy::Gtid))).unwrap())
+        }
+        Engine::MariaDb => Box::new(
+            MySqlConnector::new(url, Flavour::MariaDb, tag.map(|from| tagging(from, Strategy::ServerId))).unwrap(),
+        ),
     }
 }
 
