@@ -4,6 +4,7 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::sync::atomic::{AtomicU32, Ordering};
 
 use serde_yaml_ng::Value;
 
@@ -65,7 +66,10 @@ fn versions() -> BTreeMap<String, String> {
 /// Part → port for the default base, as the script itself prints it.
 fn stack_ports() -> BTreeMap<String, u16> {
     let script = "for part in $ALL_PARTS; do echo \"$part $(port_of \"$part\")\"; done";
-    let folder = std::env::temp_dir().join(format!("tidelock-compose-{}", std::process::id()));
+    // A folder per call: the tests run side by side, and each removes its own.
+    static CALLS: AtomicU32 = AtomicU32::new(0);
+    let call = CALLS.fetch_add(1, Ordering::Relaxed);
+    let folder = std::env::temp_dir().join(format!("tidelock-compose-{}-{call}", std::process::id()));
     let output = Command::new("bash")
         .args(["-euc", &format!("source services/lib/common.sh; {script}")])
         .current_dir(repository())
