@@ -12,6 +12,8 @@ mod moves;
 mod rows;
 #[path = "conformance/target.rs"]
 mod target;
+#[path = "conformance/types.rs"]
+mod types;
 
 /// Runs one scenario on every engine: `conformance!(module::scenario);` makes a module of tests named by engine.
 #[macro_export]

@@ -52,8 +52,6 @@ fn kind_of(code: &str) -> Option<ErrorKind> {
     Some(match code {
         // unique, foreign key (both forms), exclusion (rule E3)
         "23505" | "23503" | "23001" | "23P01" => ErrorKind::Dependency,
-        // undefined table, column; no unique index for ON CONFLICT; unknown schema; type changed under us
-        "42P01" | "42703" | "42P10" | "3F000" | "42804" | "42704" | "0A000" => ErrorKind::Schema,
         // statement too complex for one row's data: index row size and the like; users' triggers (rule E4); check option
         "54000" | "P0001" | "45000" | "44000" => ErrorKind::Data,
         // no privilege, read-only server
@@ -63,6 +61,8 @@ fn kind_of(code: &str) -> Option<ErrorKind> {
         _ => match code.get(..2)? {
             // data exceptions; not null, check
             "22" | "23" => ErrorKind::Data,
+            // undefined table, column, type; no unique index for ON CONFLICT; types changed under us; unknown schema: about the statement
+            "42" | "3F" | "0A" => ErrorKind::Schema,
             // serialisation, deadlock; connection
             "40" | "08" => ErrorKind::Transient,
             // authorisation, unknown database, resources, operator, system, internal, corrupted

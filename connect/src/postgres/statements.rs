@@ -65,7 +65,8 @@ fn differs(plan: &TablePlan, columns: &[usize], right: &dyn Fn(usize) -> String)
     if !by_image.is_empty() {
         let lefts = list(by_image.iter().map(|at| left(*at)));
         let rights = list(by_image.iter().map(|at| right(*at)));
-        parts.push(format!("ROW({lefts}) *<> ROW({rights})"));
+        // With the casts this is the operator on records; without them it would be a comparison column by column.
+        parts.push(format!("ROW({lefts})::record *<> ROW({rights})::record"));
     }
     parts.join(" OR ")
 }

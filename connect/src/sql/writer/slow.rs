@@ -33,6 +33,7 @@ impl SqlWriter {
         failed: &mut Vec<FailedChange>,
     ) -> Result<(), Failure> {
         let mut parts = vec![(0, group.changes.len())];
+        let mut unknown: (usize, Option<SqlError>) = (0, None);
         while let Some((start, end)) = parts.pop() {
             let part = Group { kind: group.kind, changes: group.changes[start..end].to_vec() };
             let mut notes = MoveNotes::default();
@@ -46,10 +47,19 @@ impl SqlWriter {
                     parts.push((middle, end));
                     parts.push((start, middle));
                 }
-                Err(_) => failed.push(FailedChange { entity, change: part.changes[0] }),
+                Err(error) => {
+                    failed.push(FailedChange { entity, change: part.changes[0] });
+                    if !error.known {
+                        unknown = (unknown.0 + 1, Some(error));
+                    }
+                }
             }
         }
-        Ok(())
+        match unknown {
+            // When every row fails in a way that nobody has classified, it is not the rows (rule E2).
+            (count, Some(error)) if count == group.changes.len() && count > 1 => Err(Failure::Failed(error.error)),
+            _ => Ok(()),
+        }
     }
 
     /// One write between savepoint and release. The inner error is about rows and is undone; the outer one ends the transaction.
@@ -136,7 +146,14 @@ impl SqlWriter {
                 self.after_group(batch, entity, &part, written, progress).await?;
                 Ok(Ok(()))
             }
-            Err(error) => Ok(Err(error)),
+            Err(error) if error.known => Ok(Err(error)),
+            Err(error) => {
+                // Rule E2: an unknown code is data only if one row is isolated and the database is well otherwise.
+                let session = self.session.as_deref_mut().expect("enter() opened a session");
+                let probe = session.query(&self.statements.now, &[]).await;
+                probe.map_err(|_| Failure::Failed(error_copy(&error.error)))?;
+                Ok(Err(SqlError { known: true, error: Error { kind: ErrorKind::Data, ..error.error }, ..error }))
+            }
         }
     }
 
