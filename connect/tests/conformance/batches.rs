@@ -13,13 +13,13 @@ use tidelock_connect::sql::writer::{SinkTable, SqlWriter};
 
 use crate::target::shared;
 
-pub const GROUP: &str = "tidelock-test";
+pub(crate) const GROUP: &str = "tidelock-test";
 
-pub fn task(topic: &str, partition: i32) -> TaskKey {
+pub(crate) fn task(topic: &str, partition: i32) -> TaskKey {
     TaskKey { pipeline: shared("test"), direction: shared("legacy→revamp"), topic: shared(topic), partition }
 }
 
-pub fn request(topic: &str, partition: i32, owner: u128, start: Option<i64>) -> ClaimRequest {
+pub(crate) fn request(topic: &str, partition: i32, owner: u128, start: Option<i64>) -> ClaimRequest {
     ClaimRequest {
         task: task(topic, partition),
         owner: Owner(owner),
@@ -30,7 +30,7 @@ pub fn request(topic: &str, partition: i32, owner: u128, start: Option<i64>) -> 
 }
 
 /// Claims a task that must be there or be made at offset 0.
-pub async fn claim(writer: &mut SqlWriter, topic: &str, partition: i32, owner: u128) -> Claim {
+pub(crate) async fn claim(writer: &mut SqlWriter, topic: &str, partition: i32, owner: u128) -> Claim {
     let replies = writer.claim(&[request(topic, partition, owner, Some(0))]).await.unwrap();
     match replies.into_iter().next().unwrap() {
         ClaimReply::Claimed(claim) => claim,
@@ -39,14 +39,14 @@ pub async fn claim(writer: &mut SqlWriter, topic: &str, partition: i32, owner: u
 }
 
 /// Builds one batch.
-pub struct Builder<'a> {
+pub(crate) struct Builder<'a> {
     tables: &'a [SinkTable],
     batch: ChangeBatch,
 }
 
 impl<'a> Builder<'a> {
     /// `claims[i]` is slot `i`; claims are in key order.
-    pub fn new(claims: &[Claim], tables: &'a [SinkTable]) -> Builder<'a> {
+    pub(crate) fn new(claims: &[Claim], tables: &'a [SinkTable]) -> Builder<'a> {
         let mut batch = ChangeBatch::default();
         for (at, claim) in claims.iter().enumerate() {
             batch.spans.push(TaskSpan {
@@ -71,11 +71,11 @@ impl<'a> Builder<'a> {
     }
 
     /// Stores a key.
-    pub fn key(&mut self, values: &[Value]) -> topology::data::CellRange {
+    pub(crate) fn key(&mut self, values: &[Value]) -> topology::data::CellRange {
         self.batch.arena.push_values(values)
     }
 
-    pub fn raw(&mut self, text: &str) -> Raw {
+    pub(crate) fn raw(&mut self, text: &str) -> Raw {
         let mut headers = Vec::new();
         encode_headers([("h", Some(&b"v"[..]))].into_iter(), &mut headers);
         Raw {
@@ -87,7 +87,7 @@ impl<'a> Builder<'a> {
     }
 
     /// Adds a record of a slot; the key is taken from `row` unless given.
-    pub fn record(
+    pub(crate) fn record(
         &mut self,
         slot: u16,
         entity: u16,
@@ -113,18 +113,18 @@ impl<'a> Builder<'a> {
     }
 
     /// A full row whose first cell is its key.
-    pub fn upsert(&mut self, entity: u16, row: &[Value]) -> &mut Self {
+    pub(crate) fn upsert(&mut self, entity: u16, row: &[Value]) -> &mut Self {
         self.record(0, entity, Operation::Update, &row[..1], Some(row));
         self
     }
 
-    pub fn delete(&mut self, entity: u16, key: Value) -> &mut Self {
+    pub(crate) fn delete(&mut self, entity: u16, key: Value) -> &mut Self {
         self.record(0, entity, Operation::Delete, &[key], None);
         self
     }
 
     /// Both halves of a key change.
-    pub fn rename(&mut self, entity: u16, old: Value, row: &[Value]) -> &mut Self {
+    pub(crate) fn rename(&mut self, entity: u16, old: Value, row: &[Value]) -> &mut Self {
         let new_key = self.batch.arena.push_values(&row[..1]);
         let old_key = self.batch.arena.push_values(std::slice::from_ref(&old));
         self.record(0, entity, Operation::Delete, &[old], None).new_key = Some(new_key);
@@ -132,13 +132,13 @@ impl<'a> Builder<'a> {
         self
     }
 
-    pub fn truncate(&mut self, entity: u16) -> &mut Self {
+    pub(crate) fn truncate(&mut self, entity: u16) -> &mut Self {
         self.record(0, entity, Operation::Truncate, &[], None);
         self
     }
 
     /// A record that failed before the sink.
-    pub fn dead(&mut self, entity: u16, value: &str) -> &mut Self {
+    pub(crate) fn dead(&mut self, entity: u16, value: &str) -> &mut Self {
         let raw = self.raw(value);
         let offset = self.next_offset(0);
         let record = Record { offset, entity: EntityId(entity), raw, ..Record::default() };
@@ -147,7 +147,7 @@ impl<'a> Builder<'a> {
         self
     }
 
-    pub fn finish(&mut self) -> ChangeBatch {
+    pub(crate) fn finish(&mut self) -> ChangeBatch {
         let mut batch = std::mem::take(&mut self.batch);
         let reduce: Vec<ReduceTable> =
             self.tables.iter().map(|sink| ReduceTable::new(&sink.table, sink.snapshot)).collect();
@@ -157,7 +157,7 @@ impl<'a> Builder<'a> {
     }
 
     /// The same records as a try of held rows: progress does not move.
-    pub fn finish_release(&mut self, ids: &[HeldId]) -> ChangeBatch {
+    pub(crate) fn finish_release(&mut self, ids: &[HeldId]) -> ChangeBatch {
         let mut batch = self.finish();
         for span in &mut batch.spans {
             span.to = span.from;
@@ -171,7 +171,7 @@ impl<'a> Builder<'a> {
 }
 
 /// Applies and moves the claims on, as a lane does.
-pub async fn apply(writer: &mut SqlWriter, claims: &mut [Claim], batch: &ChangeBatch) -> Applied {
+pub(crate) async fn apply(writer: &mut SqlWriter, claims: &mut [Claim], batch: &ChangeBatch) -> Applied {
     let applied = writer.apply(batch).await.unwrap_or_else(|error| panic!("{error:?}"));
     for (claim, span) in claims.iter_mut().zip(&batch.spans) {
         if !applied.paused.iter().any(|(task, _)| *task == span.task) {
@@ -182,7 +182,7 @@ pub async fn apply(writer: &mut SqlWriter, claims: &mut [Claim], batch: &ChangeB
 }
 
 /// The error of an apply that must fail.
-pub async fn refused(writer: &mut SqlWriter, batch: &ChangeBatch) -> ApplyError {
+pub(crate) async fn refused(writer: &mut SqlWriter, batch: &ChangeBatch) -> ApplyError {
     match writer.apply(batch).await {
         Err(error) => error,
         Ok(applied) => panic!("{applied:?}"),

@@ -14,7 +14,7 @@ use topology::record::EntityId;
 
 /// The engine of a target.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Engine {
+pub(crate) enum Engine {
     Sqlite,
     Postgres,
     MySql,
@@ -22,11 +22,11 @@ pub enum Engine {
 }
 
 /// The written tables of a scenario.
-pub type SinkTableSet = Vec<SinkTable>;
+pub(crate) type SinkTableSet = Vec<SinkTable>;
 
 /// A database of its own.
-pub struct Target {
-    pub engine: Engine,
+pub(crate) struct Target {
+    pub(crate) engine: Engine,
     url: String,
     admin: Box<dyn SqlConnection>,
     /// Where to drop the database, and its name.
@@ -43,7 +43,7 @@ impl Drop for Target {
 }
 
 impl Target {
-    pub async fn sqlite(name: &str) -> Target {
+    pub(crate) async fn sqlite(name: &str) -> Target {
         let directory = std::env::temp_dir().join(format!("tidelock-conformance-{}-{name}", std::process::id()));
         std::fs::create_dir_all(&directory).unwrap();
         let file = directory.join("target.db");
@@ -54,7 +54,7 @@ impl Target {
     }
 
     /// A database on a real server, or `None` where the environment names no such server. With `TIDELOCK_TEST_STACK` set all must be there.
-    pub async fn server(engine: Engine, variable: &str, name: &str) -> Option<Target> {
+    pub(crate) async fn server(engine: Engine, variable: &str, name: &str) -> Option<Target> {
         let Ok(admin_url) = std::env::var(variable) else {
             assert!(
                 std::env::var("TIDELOCK_TEST_STACK").is_err(),
@@ -82,7 +82,7 @@ impl Target {
         Some(Target { engine, url, admin, server, directory: None })
     }
 
-    pub async fn drop_database(&mut self) {
+    pub(crate) async fn drop_database(&mut self) {
         let Some((url, database)) = &self.server else { return };
         let mut session = connector(self.engine, url, None).connect().await.unwrap();
         let text = match self.engine {
@@ -93,40 +93,35 @@ impl Target {
     }
 
     /// The engine's character around names.
-    pub fn quote(&self) -> &'static str {
+    pub(crate) fn quote(&self) -> &'static str {
         if matches!(self.engine, Engine::MySql | Engine::MariaDb) { "`" } else { "\"" }
     }
 
-    /// The address that writers use.
-    pub fn url(&self) -> &str {
-        &self.url
-    }
-
     /// Opens another session.
-    pub fn connector(&self) -> Box<dyn Connector> {
+    pub(crate) fn connector(&self) -> Box<dyn Connector> {
         connector(self.engine, &self.url, Some("legacy"))
     }
 
     /// Runs statements, one per string.
-    pub async fn run(&mut self, statements: &[&str]) {
+    pub(crate) async fn run(&mut self, statements: &[&str]) {
         for text in statements {
             self.admin.execute_plain(text).await.unwrap_or_else(|error| panic!("{text}: {:?}", error.error));
         }
     }
 
     /// Rows of a query, as text joined by `|`, NULL as `∅`.
-    pub async fn rows(&mut self, query: &str) -> Vec<String> {
+    pub(crate) async fn rows(&mut self, query: &str) -> Vec<String> {
         let rows = self.admin.query(query, &[]).await.unwrap_or_else(|error| panic!("{query}: {:?}", error.error));
         rows.iter().map(|row| row.iter().map(text).collect::<Vec<_>>().join("|")).collect()
     }
 
     /// The single value of a query.
-    pub async fn value(&mut self, query: &str) -> String {
+    pub(crate) async fn value(&mut self, query: &str) -> String {
         self.rows(query).await.into_iter().next().unwrap_or_default()
     }
 
     /// A mirrored table as the lens would declare it: all written columns with the live kinds.
-    pub async fn table(&mut self, entity: u16, name: &str, columns: &[&str], key: &[&str]) -> SinkTable {
+    pub(crate) async fn table(&mut self, entity: u16, name: &str, columns: &[&str], key: &[&str]) -> SinkTable {
         let live = self.admin.describe(name).await.unwrap().unwrap_or_else(|| panic!("no table {name}"));
         let columns: Vec<_> = columns
             .iter()
@@ -137,11 +132,11 @@ impl Target {
         SinkTable { table, snapshot: SnapshotMode::Upsert }
     }
 
-    pub fn writer(&self, tables: &[SinkTable]) -> SqlWriter {
+    pub(crate) fn writer(&self, tables: &[SinkTable]) -> SqlWriter {
         self.writer_with(tables, HeldLimits::default())
     }
 
-    pub fn writer_with(&self, tables: &[SinkTable], held: HeldLimits) -> SqlWriter {
+    pub(crate) fn writer_with(&self, tables: &[SinkTable], held: HeldLimits) -> SqlWriter {
         let options = WriterOptions { tables: tables.to_vec(), held, advance_sequences: true };
         SqlWriter::new(self.connector(), options)
     }
@@ -179,16 +174,16 @@ fn text(value: &Value) -> String {
 }
 
 /// Shorthand for a text value.
-pub fn t(text: &str) -> Value {
+pub(crate) fn t(text: &str) -> Value {
     Value::Text(text.to_owned())
 }
 
 /// Shorthand for a number.
-pub fn n(number: i64) -> Value {
+pub(crate) fn n(number: i64) -> Value {
     Value::I64(number)
 }
 
 /// A name that tests share.
-pub fn shared(text: &str) -> Arc<str> {
+pub(crate) fn shared(text: &str) -> Arc<str> {
     Arc::from(text)
 }
