@@ -108,7 +108,7 @@ impl Screen {
                 continue;
             }
             println!(
-                "  {}: {} applied, {} echoes stopped, {} waited for a parent",
+                "  {}: {} records applied, {} echoes stopped, {} waited for a parent",
                 direction.name, sum.applied, sum.echoes, sum.waited
             );
         }

@@ -147,6 +147,10 @@ impl Stage {
             self.revamp.set_status(5, turn + 2).await?;
             self.settle().await?;
         }
+        self.scene("Primary keys change.");
+        self.legacy.renumber().await?;
+        self.revamp.renumber().await?;
+        self.settle().await?;
         self.scene("");
         self.screen.keep();
         self.summary().await

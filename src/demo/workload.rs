@@ -21,6 +21,7 @@ struct Statements {
     statuses: [&'static str; 3],
     delete_like: &'static str,
     delete_post: &'static str,
+    renumber_user: &'static str,
 }
 
 const LEGACY: Statements = Statements {
@@ -33,6 +34,7 @@ const LEGACY: Statements = Statements {
     statuses: ["active", "inactive", "suspended"],
     delete_like: "DELETE FROM legacy_likes WHERE id = ?1",
     delete_post: "DELETE FROM legacy_posts WHERE id = ?1",
+    renumber_user: "UPDATE legacy_users SET id = ?2 WHERE id = ?1",
 };
 
 const REVAMP: Statements = Statements {
@@ -45,6 +47,7 @@ const REVAMP: Statements = Statements {
     statuses: ["Active", "Inactive", "Suspended"],
     delete_like: "DELETE FROM revamp_likes WHERE id = ?1",
     delete_post: "DELETE FROM revamp_posts WHERE id = ?1",
+    renumber_user: "UPDATE revamp_users SET id = ?2 WHERE id = ?1",
 };
 
 /// Ids of rows made by the applications begin here; odd ones are allotted by legacy, even ones by revamp.
@@ -119,6 +122,13 @@ impl Application {
     pub(super) async fn set_status(&mut self, user: i64, number: usize) -> Result<()> {
         let status = self.sql.statuses[number % self.sql.statuses.len()];
         self.run(self.sql.user_status, &[user.into(), status.into()]).await
+    }
+
+    /// Makes a user and gives it another id: a change of the primary key.
+    pub(super) async fn renumber(&mut self) -> Result<()> {
+        self.add_user().await?;
+        let id = self.user_id(self.users);
+        self.run(self.sql.renumber_user, &[id.into(), (id + 1_000_000).into()]).await
     }
 
     async fn add_user(&mut self) -> Result<()> {
