@@ -1,18 +1,27 @@
-//! Benchmarks. `cargo run --release -p tidelock-bench -- <name>`; each reports ratios of one run, because absolute numbers move
-//! with the machine.
+//! Benchmarks: `bench/run <name> [options]`. Each reports ratios of one run, because absolute numbers move with the machine.
 
 mod decode;
+mod throughput;
 
 /// As the program itself: decoding and encoding allocate in bursts.
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
-fn main() {
-    match std::env::args().nth(1).as_deref() {
-        Some("decode") => decode::main(),
-        other => {
-            eprintln!("unknown benchmark {}; there is: decode", other.unwrap_or("(none given)"));
-            std::process::exit(2);
+fn main() -> std::process::ExitCode {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    let result = match arguments.first().map(String::as_str) {
+        Some("decode") => {
+            decode::main();
+            Ok(())
+        }
+        Some("throughput") => throughput::main(&arguments[1..]),
+        other => Err(format!("unknown benchmark {}; there are: decode, throughput", other.unwrap_or("(none given)"))),
+    };
+    match result {
+        Ok(()) => std::process::ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("{error}");
+            std::process::ExitCode::from(2)
         }
     }
 }

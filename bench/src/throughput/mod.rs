@@ -1,0 +1,127 @@
+//! `bench/run throughput [--rows N] [--runs N] [--batch N] [--engines a,b] [--columns 10,15] [--json FILE]`
+//!
+//! Fills topics with real Avro envelopes, then measures, in one run on one machine: rows/s of a bare client that writes the same
+//! statements to the same table (the broker idle), and rows/s of a Tidelock lane with the whole topology and ledger. What counts is the
+//! ratio; absolute numbers move with the machine. Each Tidelock run is a process of its own, so that its memory is its own.
+//!
+//! Needs the servers of `services/stack` and `eval "$(services/stack env)"`.
+
+mod bare;
+mod engine;
+mod lanes;
+mod report;
+mod topic;
+mod workload;
+
+use engine::BenchEngine;
+use report::{Measured, Report};
+use workload::{Phase, Workload};
+
+/// What the command line asks for.
+#[derive(Clone, Debug)]
+pub(crate) struct Options {
+    rows: u64,
+    runs: usize,
+    batch: usize,
+    engines: Vec<BenchEngine>,
+    columns: Vec<usize>,
+    lanes: Vec<usize>,
+    json: Option<String>,
+}
+
+impl Options {
+    fn parse(arguments: &[String]) -> Result<Options, String> {
+        let mut options = Options {
+            rows: 1_000_000,
+            runs: 3,
+            batch: 1_000,
+            engines: vec![BenchEngine::Postgres, BenchEngine::MySql, BenchEngine::MariaDb],
+            columns: vec![10, 15],
+            lanes: vec![1, 2],
+            json: None,
+        };
+        let mut rest = arguments.iter();
+        while let Some(name) = rest.next() {
+            let value = rest.next().ok_or_else(|| format!("{name} needs a value"))?;
+            let number = || value.parse::<u64>().map_err(|_| format!("{name} needs a number, not {value}"));
+            let numbers = || -> Result<Vec<usize>, String> {
+                value.split(',').map(|part| part.parse().map_err(|_| format!("{name}: {part} is no number"))).collect()
+            };
+            match name.as_str() {
+                "--rows" => options.rows = number()?.max(1),
+                "--runs" => options.runs = number()?.max(1) as usize,
+                "--batch" => options.batch = number()?.max(1) as usize,
+                "--columns" => options.columns = numbers()?,
+                "--lanes" => options.lanes = numbers()?,
+                "--json" => options.json = Some(value.clone()),
+                "--engines" => {
+                    options.engines = value.split(',').map(BenchEngine::named).collect::<Result<_, _>>()?;
+                }
+                _ => return Err(format!("unknown option {name}")),
+            }
+        }
+        Ok(options)
+    }
+}
+
+/// Runs the benchmark.
+pub(crate) fn main(arguments: &[String]) -> Result<(), String> {
+    if arguments.first().is_some_and(|first| first == "--lane-run") {
+        return lanes::child(&arguments[1..]);
+    }
+    let options = Options::parse(arguments)?;
+    let runtime =
+        tokio::runtime::Builder::new_multi_thread().enable_all().build().map_err(|error| error.to_string())?;
+    let mut report = Report::default();
+    for columns in &options.columns {
+        let workload = Workload::new(*columns);
+        // One topic per number of columns and phase serves all engines.
+        let topics = runtime.block_on(topic::fill(&workload, &options))?;
+        for engine in &options.engines {
+            let database = runtime.block_on(engine.create_database())?;
+            for lanes in &options.lanes {
+                measure(&runtime, &options, *engine, &database, &workload, &topics, *lanes, &mut report)?;
+            }
+            runtime.block_on(engine.drop_database(&database))?;
+        }
+        topic::delete(&runtime, &topics)?;
+    }
+    print!("{}", report.table());
+    if let Some(file) = &options.json {
+        std::fs::write(file, report.json()).map_err(|error| format!("cannot write {file}: {error}"))?;
+    }
+    Ok(())
+}
+
+#[allow(clippy::too_many_arguments)]
+fn measure(
+    runtime: &tokio::runtime::Runtime,
+    options: &Options,
+    engine: BenchEngine,
+    database: &str,
+    workload: &Workload,
+    topics: &topic::Topics,
+    lanes: usize,
+    report: &mut Report,
+) -> Result<(), String> {
+    let mut measured: Vec<(Phase, Measured)> =
+        [Phase::Insert, Phase::Update].map(|phase| (phase, Measured::default())).into();
+    for run in 0..options.runs {
+        // Bare and Tidelock take turns, so that a slow minute of the machine hits both.
+        runtime.block_on(engine.create_table(database, workload))?;
+        for (phase, measured) in &mut measured {
+            let bare = bare::run(runtime, engine, database, workload, *phase, options, lanes)?;
+            measured.ceiling.push(bare);
+        }
+        runtime.block_on(engine.create_table(database, workload))?;
+        for (phase, measured) in &mut measured {
+            let result = lanes::spawn(engine, database, *phase, topics, options, lanes, run)?;
+            measured.add(result);
+        }
+        eprintln!("{} {} columns, {lanes} lanes: run {} of {}", engine.name(), workload.columns, run + 1, options.runs);
+    }
+    for (phase, measured) in measured {
+        report.add(engine.name(), &format!("{}_{}_columns", phase.name(), workload.columns), lanes, &measured);
+    }
+    Ok(())
+}
