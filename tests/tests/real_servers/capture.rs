@@ -148,8 +148,8 @@ async fn published(topic: &str) -> Vec<Vec<(String, i64)>> {
                 Some(Ok(message)) => {
                     let Some(bytes) = message.payload() else { continue };
                     let id = u32::from_be_bytes(bytes[1..5].try_into().expect("four bytes"));
-                    if !schemas.contains_key(&id) {
-                        schemas.insert(id, schema(id).await);
+                    if let std::collections::hash_map::Entry::Vacant(unknown) = schemas.entry(id) {
+                        unknown.insert(schema(id).await);
                     }
                     let reader = GenericDatumReader::builder(&schemas[&id]).build().expect("a reader");
                     records.push(operation_and_id(reader.read_value(&mut &bytes[5..]).expect("an envelope")));

@@ -16,7 +16,7 @@ pub(super) async fn the_same_bytes_ten_times_more_change_nothing(pair: Arc<Pair>
     let of_user_1 = |record: &&Published| {
         record.value.as_ref().is_some_and(|value| value.windows(needle.len()).any(|window| window == needle))
     };
-    let record = records.iter().filter(of_user_1).next_back().expect("test_user_1 was inserted").clone();
+    let record = records.iter().rfind(of_user_1).expect("test_user_1 was inserted").clone();
     let row = "SELECT * FROM revamp_users WHERE user_name = 'test_user_1'";
     let before = pair.right.row(row).await;
     let duplicates = pair.outcome("legacy→revamp", "duplicate").await;

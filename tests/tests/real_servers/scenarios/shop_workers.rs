@@ -63,7 +63,7 @@ async fn trial(pair: &Arc<Pair>) -> Vec<String> {
 
 /// Reads the target's hot rows again and again: a price that went down was an older change applied after a newer one.
 async fn never_back(pair: Arc<Pair>, done: Arc<AtomicBool>) {
-    let mut seen = vec![0.0; HOT_ROWS];
+    let mut seen = [0.0; HOT_ROWS];
     while !done.load(Ordering::Relaxed) {
         for (row, seen) in seen.iter_mut().enumerate() {
             let sql = format!("SELECT price FROM products WHERE name = 'trial {row}'");
