@@ -15,6 +15,7 @@ mod guard;
 mod introspect;
 mod read;
 mod statements;
+mod wire;
 mod write;
 
 pub use connection::MySqlConnector;

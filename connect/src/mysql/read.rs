@@ -111,7 +111,7 @@ pub(super) fn normal_of_cell(arena: &Arena, cell: Cell, column: &PlanColumn) -> 
             text(&uuid, &column.kind)
         }
         (View::Uuid(v), _) => {
-            written = super::bind::uuid_text(&v);
+            written = super::wire::uuid_text(&v);
             text(&written, &column.kind)
         }
         (View::I64(v), _) => v.to_string().into_bytes(),
