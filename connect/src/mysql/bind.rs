@@ -313,9 +313,18 @@ fn encode_decimal(
 ) -> Result<(), BoxDynError> {
     let (unscaled, scale) = match view {
         View::Decimal { unscaled, scale } => (unscaled, scale),
-        View::I64(v) => return Ok(put_number(i128::from(v), 0, out)),
-        View::U64(v) => return Ok(put_number(i128::from(v), 0, out)),
-        View::Bool(v) => return Ok(put_number(i128::from(v), 0, out)),
+        View::I64(v) => {
+            put_number(i128::from(v), 0, out);
+            return Ok(());
+        }
+        View::U64(v) => {
+            put_number(i128::from(v), 0, out);
+            return Ok(());
+        }
+        View::Bool(v) => {
+            put_number(i128::from(v), 0, out);
+            return Ok(());
+        }
         _ => return Err(column.mismatch()),
     };
     let excess = scale_max.map_or(0, |max| i32::from(scale) - max);
