@@ -177,7 +177,7 @@ impl Kafka {
         }
         for (at, broker) in self.brokers.iter().enumerate() {
             let port = broker.rsplit_once(':').filter(|(host, _)| !host.is_empty()).map(|(_, port)| port);
-            if !port.is_some_and(|port| port.parse::<u16>().is_ok()) {
+            if port.is_none_or(|port| port.parse::<u16>().is_err()) {
                 problems.add(format!("kafka.brokers[{at}]"), format!("`{broker}` is no `host:port`"));
             }
         }

@@ -106,11 +106,14 @@ impl LaneBoard {
     }
 }
 
+/// Boards by direction, in the order in which lanes were added.
+type Lanes = Vec<(String, Arc<Mutex<LaneBoard>>)>;
+
 /// Where all lanes of a worker write their state. Locks are held for a few assignments, never over I/O.
 #[derive(Clone, Debug)]
 pub(crate) struct StatusBoard {
     pipeline: String,
-    lanes: Arc<Mutex<Vec<(String, Arc<Mutex<LaneBoard>>)>>>,
+    lanes: Arc<Mutex<Lanes>>,
     connectors: Arc<Mutex<Vec<String>>>,
 }
 
