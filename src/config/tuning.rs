@@ -53,14 +53,14 @@ section! {
 }
 
 section! {
-    /// Dead-letter limit of a direction.
+    /// Dead-letter limit, counted per partition.
     Dead {
         /// Share of dead records in a window that stops the direction, above 0 up to 1. The window is `window` records.
         ratio: f64 = 0.5;
         /// Records in the window.
         window: u64 = 1000;
         /// Dead records in a row that stop the direction.
-        run_length: u64 = 1000;
+        run_length: u64 = 500;
     }
 }
 

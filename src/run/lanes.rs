@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use avro::{DecoderOptions, EnvelopeDecoder, SchemaCache, SchemaFetcher, TopicOptions};
 use connect::kafka::{ClientSettings, LaneHandle, LaneSetup};
-use connect::sql::writer::{HeldLimits, SinkTable, SqlWriter, WriterOptions};
+use connect::sql::writer::{DeadLimit, HeldLimits, SinkTable, SqlWriter, WriterOptions};
 use tokio::runtime::Handle;
 use topology::batch::WriteMode;
 use topology::lane::{FetchSchema, LaneSettings, RetrySettings, StartFrom};
@@ -206,13 +206,14 @@ fn sink(config: &Config, plan: &Plan) -> Box<dyn SinkWriter> {
             let tagged = direction.two_way && direction.mode == WriteMode::Mirror;
             let from = tagged.then_some(direction.source.as_str());
             let connector = sites::connector(config, &direction.target, from).expect("the plan opened a session there");
-            let parked = &config.tuning.parked;
+            let (parked, dead) = (&config.tuning.parked, &config.tuning.dead);
             let options = WriterOptions {
                 tables,
                 held: HeldLimits {
                     dead_after_ms: i64::try_from(parked.dead_after_seconds * 1000).unwrap_or(i64::MAX),
                     ..HeldLimits::default()
                 },
+                dead: Some(DeadLimit { ratio: dead.ratio, window: dead.window, run_length: dead.run_length }),
                 advance_sequences: true,
             };
             Box::new(SqlWriter::new(connector, options))

@@ -143,6 +143,8 @@ pub struct Statements {
     pub backend: String,
     /// Rule L1: to, marks, tail_hash, task, epoch, owner, from → matched rows.
     pub cas: String,
+    /// Rule E6: window, task; after the CAS of the same transaction.
+    pub dead_window: String,
     /// Rule L3: task → epoch, owner, next_offset.
     pub lock_read: String,
     /// → milliseconds.
@@ -189,7 +191,8 @@ impl Statements {
                  [backend_id] = {backend}, [updated_at_ms] = {now} WHERE {task}",
             ),
             read: text(
-                "SELECT [next_offset], [epoch], [marks], [generation], [tail_hash] FROM [tidelock_progress] WHERE {task}",
+                "SELECT [next_offset], [epoch], [marks], [generation], [tail_hash], [dead_window] FROM [tidelock_progress] \
+                 WHERE {task}",
             ),
             insert: text(
                 "INSERT INTO [tidelock_progress] ([pipeline], [direction], [topic], [partition], [next_offset], [owner], \
@@ -211,6 +214,7 @@ impl Statements {
                 "UPDATE [tidelock_progress] SET [next_offset] = {i64}, [marks] = {bytes}, [tail_hash] = {i64}, \
                  [updated_at_ms] = {now} WHERE {task} AND [epoch] = {i64} AND [owner] = {name} AND [next_offset] = {i64}",
             ),
+            dead_window: text("UPDATE [tidelock_progress] SET [dead_window] = {text} WHERE {task}"),
             lock_read: text("SELECT [epoch], [owner], [next_offset] FROM [tidelock_progress] WHERE {task}{lock}"),
             now: text("SELECT {now}"),
             held_keys: text(

@@ -7,9 +7,9 @@ use topology::ledger::Claim;
 use topology::record::Operation;
 use topology::sink::{ApplyError, OutcomeCounts, SinkWriter};
 
-use tidelock_connect::sql::writer::{HeldLimits, SqlWriter};
+use tidelock_connect::sql::writer::{DeadLimit, HeldLimits, SqlWriter};
 
-use crate::batches::{Builder, apply, claim, task};
+use crate::batches::{Builder, apply, claim, refused, task};
 use crate::conformance;
 use crate::target::{Engine, SinkTableSet, Target, n, t};
 
@@ -250,6 +250,35 @@ async fn dead_records_are_kept_with_their_raw_bytes(target: &mut Target) {
     );
 }
 
+async fn too_many_dead_records_stop_the_writer_before_commit_and_after_a_restart(target: &mut Target) {
+    let tables = blog(target).await;
+    let limit = DeadLimit { ratio: 0.9, window: 100, run_length: 5 };
+    let mut writer = target.writer_limited(&tables, limit);
+    let mut claims = [claim(&mut writer, "t", 0, 1).await];
+    let mut three_dead = Builder::new(&claims, &tables);
+    three_dead.dead(0, "x").dead(0, "y").dead(0, "z");
+    apply(&mut writer, &mut claims, &three_dead.finish()).await;
+    let bad = |claims: &[Claim]| {
+        let mut builder = Builder::new(claims, &tables);
+        builder.dead(0, "x").dead(0, "y").dead(0, "z");
+        builder.finish()
+    };
+    let error = refused(&mut writer, &bad(&claims)).await;
+    assert!(matches!(&error, ApplyError::Failed(error) if error.kind == ErrorKind::Configuration), "{error:?}");
+    assert_eq!(target.value("SELECT COUNT(*) FROM tidelock_held").await, "3", "the crossing batch left nothing");
+    assert_eq!(target.value("SELECT next_offset FROM tidelock_progress").await, "3");
+    // The window is in the ledger: a new writer does not begin a new one.
+    let mut writer = target.writer_limited(&tables, limit);
+    let mut claims = [claim(&mut writer, "t", 0, 2).await];
+    assert!(matches!(refused(&mut writer, &bad(&claims)).await, ApplyError::Failed(_)));
+    // A good record ends the run.
+    let good = Builder::new(&claims, &tables).upsert(0, &user(1, "a")).finish();
+    apply(&mut writer, &mut claims, &good).await;
+    let batch = bad(&claims);
+    apply(&mut writer, &mut claims, &batch).await;
+    assert_eq!(target.value("SELECT COUNT(*) FROM tidelock_held").await, "6");
+}
+
 async fn a_partial_update_without_its_row_waits_for_it(target: &mut Target) {
     let tables = blog(target).await;
     let mut writer = target.writer(&tables);
@@ -322,6 +351,7 @@ conformance!(
     the_good_changes_of_a_key_count_though_its_last_one_is_bad,
     a_later_full_image_supersedes_a_dead_one,
     dead_records_are_kept_with_their_raw_bytes,
+    too_many_dead_records_stop_the_writer_before_commit_and_after_a_restart,
     a_partial_update_without_its_row_waits_for_it,
     a_missing_column_pauses_its_topic_and_nothing_else,
     what_fails_the_session_writes_nothing_and_the_next_call_connects_again,

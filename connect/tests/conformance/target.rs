@@ -5,7 +5,7 @@ use std::sync::Arc;
 use tidelock_connect::mysql::{Flavour, MySqlConnector, Tagging};
 use tidelock_connect::postgres::PostgresConnector;
 use tidelock_connect::sql::connection::{Connector, SqlConnection};
-use tidelock_connect::sql::writer::{HeldLimits, SinkTable, SqlWriter, WriterOptions};
+use tidelock_connect::sql::writer::{DeadLimit, HeldLimits, SinkTable, SqlWriter, WriterOptions};
 use tidelock_connect::sqlite::SqliteConnector;
 use topology::batch::{SnapshotMode, WriteMode, WriteTable};
 use topology::data::Value;
@@ -137,7 +137,13 @@ impl Target {
     }
 
     pub(crate) fn writer_with(&self, tables: &[SinkTable], held: HeldLimits) -> SqlWriter {
-        let options = WriterOptions { tables: tables.to_vec(), held, advance_sequences: true };
+        let options = WriterOptions { tables: tables.to_vec(), held, dead: None, advance_sequences: true };
+        SqlWriter::new(self.connector(), options)
+    }
+
+    pub(crate) fn writer_limited(&self, tables: &[SinkTable], limit: DeadLimit) -> SqlWriter {
+        let held = HeldLimits::default();
+        let options = WriterOptions { tables: tables.to_vec(), held, dead: Some(limit), advance_sequences: true };
         SqlWriter::new(self.connector(), options)
     }
 }

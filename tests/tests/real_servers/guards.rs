@@ -87,8 +87,12 @@ impl Direction {
         let table =
             WriteTable { entity: EntityId(0), name: site.table.into(), columns, key: vec![0], mode: WriteMode::Mirror };
         let table = SinkTable { table, snapshot: SnapshotMode::Upsert };
-        let options =
-            WriterOptions { tables: vec![table.clone()], held: HeldLimits::default(), advance_sequences: true };
+        let options = WriterOptions {
+            tables: vec![table.clone()],
+            held: HeldLimits::default(),
+            dead: None,
+            advance_sequences: true,
+        };
         let mut writer = SqlWriter::new(connector, options);
         let request = ClaimRequest {
             task: TaskKey {

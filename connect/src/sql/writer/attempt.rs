@@ -11,6 +11,7 @@ use topology::{Error, ErrorKind};
 use super::claim::task_values;
 use super::groups::{Group, groups};
 use super::held::Holding;
+use super::limit::DeadWindow;
 use super::rows::{self, MoveNotes, Writing};
 use super::tables::EntityTable;
 use super::{Failure, SqlWriter};
@@ -27,6 +28,8 @@ pub(crate) struct Progress {
     pub(crate) written: Vec<usize>,
     /// What other halves of key changes wait for.
     pub(crate) wakes: Vec<Arc<str>>,
+    /// Windows of the dead-letter limit after this batch, by span (rule E6).
+    pub(crate) windows: Vec<(usize, DeadWindow)>,
 }
 
 impl Progress {
@@ -36,6 +39,7 @@ impl Progress {
             holding: Holding::default(),
             written: Vec::new(),
             wakes: Vec::new(),
+            windows: Vec::new(),
         }
     }
 
@@ -107,7 +111,8 @@ impl SqlWriter {
         } else {
             self.release(batch, excluded, progress).await?;
         }
-        self.store_held(batch, excluded, progress).await
+        self.store_held(batch, excluded, progress).await?;
+        self.check_dead_limit(batch, excluded, progress).await
     }
 
     /// CAS of every span in key order, before anything else (rule L1).
@@ -339,6 +344,9 @@ impl SqlWriter {
         }
         self.wakes.extend(progress.wakes);
         progress.holding.settle(&mut self.held, batch);
+        for (span, window) in progress.windows {
+            self.dead_windows.insert(batch.spans[span].task.clone(), window);
+        }
         let outcomes = progress
             .counts
             .into_iter()

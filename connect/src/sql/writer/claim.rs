@@ -6,6 +6,7 @@ use topology::marks::Marks;
 use topology::{Error, ErrorKind, Stage};
 
 use super::held::HeldKeys;
+use super::limit::DeadWindow;
 use super::{SqlWriter, bug};
 use crate::sql::error::{SqlError, SqlResult};
 
@@ -31,6 +32,13 @@ pub(crate) fn ledger_row(row: &[Value]) -> Option<(i64, Owner, i64)> {
             Some((*epoch, Owner(owner), *next_offset))
         }
         _ => None,
+    }
+}
+
+fn window_of(value: &Value) -> DeadWindow {
+    match value {
+        Value::Text(text) => DeadWindow::decode(text),
+        _ => DeadWindow::default(),
     }
 }
 
@@ -112,7 +120,7 @@ impl SqlWriter {
             self.counts_asserted = true;
         }
         let rows = session.query(&statements.read, &task).await?;
-        let claim = match rows.first().map(Vec::as_slice) {
+        let (claim, window) = match rows.first().map(Vec::as_slice) {
             Some(
                 [
                     Value::I64(next_offset),
@@ -120,20 +128,26 @@ impl SqlWriter {
                     Value::Bytes(marks),
                     Value::Text(generation),
                     Value::I64(tail_hash),
+                    window,
                 ],
-            ) => Claim {
-                task: request.task.clone(),
-                epoch: *epoch,
-                owner: request.owner,
-                next_offset: *next_offset,
-                marks: Marks::decode(marks).ok_or_else(|| unreadable(&request.task))?,
-                generation: generation.clone(),
-                tail_hash: tail_hash.cast_unsigned(),
-            },
+            ) => (
+                Claim {
+                    task: request.task.clone(),
+                    epoch: *epoch,
+                    owner: request.owner,
+                    next_offset: *next_offset,
+                    marks: Marks::decode(marks).ok_or_else(|| unreadable(&request.task))?,
+                    generation: generation.clone(),
+                    tail_hash: tail_hash.cast_unsigned(),
+                },
+                window_of(window),
+            ),
             _ => return Err(bug(format!("ledger row of {} has another shape", request.task))),
         };
         let rows = session.query(&statements.held_keys, &task).await?;
         held.push((request.task.clone(), HeldKeys::load(&rows)));
+        // A claim that is rolled back leaves at most an old window behind, which the next claim replaces.
+        self.dead_windows.insert(request.task.clone(), window);
         Ok(ClaimReply::Claimed(claim))
     }
 

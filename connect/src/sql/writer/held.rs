@@ -292,6 +292,12 @@ impl Holding {
         }
     }
 
+    /// Spans of the records that are dead for a reason that the target gave, one entry per record.
+    pub(crate) fn dead_spans<'a>(&'a self, batch: &'a ChangeBatch) -> impl Iterator<Item = usize> + 'a {
+        let dead = self.rows.iter().filter(|row| row.state == HeldState::Dead);
+        dead.map(|row| span_index(batch, row.record))
+    }
+
     /// Brings the lane's memory up to date; after COMMIT only.
     pub(crate) fn settle(self, held: &mut HashMap<TaskKey, HeldKeys>, batch: &ChangeBatch) {
         for (span, hash, _) in &self.passed {

@@ -15,6 +15,7 @@ mod groups;
 mod held;
 mod history;
 mod json;
+mod limit;
 mod moves;
 mod release;
 mod rows;
@@ -32,6 +33,8 @@ use topology::sink::{Applied, ApplyError, Capabilities, HeldCounts, HeldRow, Sin
 use topology::{Error, ErrorKind, Stage};
 
 use self::held::HeldKeys;
+pub use self::limit::DeadLimit;
+use self::limit::DeadWindow;
 use self::tables::{EntityTable, OwnTables};
 use super::connection::{Connector, SqlConnection};
 use super::error::{SqlError, SqlResult};
@@ -72,6 +75,8 @@ pub struct WriterOptions {
     pub tables: Vec<SinkTable>,
     /// Limits of held rows.
     pub held: HeldLimits,
+    /// When too much is dead (rule E6); `None` for no limit.
+    pub dead: Option<DeadLimit>,
     /// Counters behind written columns are moved past explicit ids (`ids: same`).
     pub advance_sequences: bool,
 }
@@ -94,6 +99,8 @@ pub struct SqlWriter {
     own_tables_ready: bool,
     tables: Vec<Option<EntityTable>>,
     held: HashMap<TaskKey, HeldKeys>,
+    /// Windows of the dead-letter limit (rule E6).
+    dead_windows: HashMap<TaskKey, DeadWindow>,
     /// Rows of our own tables and of history tables, built per batch.
     scratch: Arena,
     /// Normalised names of parent tables that got rows, and when children were last woken.
@@ -138,6 +145,7 @@ impl SqlWriter {
             own_tables_ready: false,
             tables,
             held: HashMap::new(),
+            dead_windows: HashMap::new(),
             scratch: Arena::default(),
             wakes: Vec::new(),
             woken_at: None,
@@ -384,6 +392,7 @@ impl SinkWriter for SqlWriter {
     fn forget(&mut self, tasks: &[TaskKey]) {
         for task in tasks {
             self.held.remove(task);
+            self.dead_windows.remove(task);
         }
     }
 
