@@ -40,6 +40,9 @@ const TELL_INTERVAL: Duration = Duration::from_secs(1);
 /// The registry is asked again about an unknown schema after this time: a lagging replica may know it then.
 const UNKNOWN_SCHEMA_MEMORY: Duration = Duration::from_secs(60);
 
+/// A seek is answered by a thread of this process; this long means that the partition is just starting or stopping: tried again.
+const SEEK_TIMEOUT: Duration = Duration::from_secs(1);
+
 /// How long an offset beyond the end may be an effect of a leader election (rule L7).
 const BEYOND_END_GRACE: Duration = Duration::from_secs(30);
 
@@ -325,8 +328,9 @@ impl<'a> PollLoop<'a> {
         }
         let mut done = Vec::new();
         for (place, offset) in &self.seeking {
-            // A seek raises librdkafka's version of the partition in this thread: prefetched records from before it never come.
-            let sought = self.consumer.seek(&self.topics[place.0], place.1, Offset::Offset(*offset), Duration::ZERO);
+            // A seek raises librdkafka's version of the partition: prefetched records from before it never come. With a time limit, because
+            // without one librdkafka reports no error, and records from another place than the one sought would be taken for the next.
+            let sought = self.consumer.seek(&self.topics[place.0], place.1, Offset::Offset(*offset), SEEK_TIMEOUT);
             if sought.is_ok() {
                 done.push(*place);
             }

@@ -204,6 +204,14 @@ impl Writer {
     /// Waits before attempt `attempt`, with the lane shown as paused.
     async fn back_off(&mut self, attempt: u32, error: &Error) {
         self.observer.retried(error.kind);
+        tracing::warn!(
+            direction = %self.settings.direction,
+            attempt,
+            kind = error.kind.name(),
+            %error,
+            source = error.source.as_ref().map(tracing::field::display),
+            "target did not take it; trying again"
+        );
         if action(error.kind) != Action::Retry || attempt > self.settings.retry.attempts_max {
             self.observer.target_up(false);
             self.observer.lane_state(LaneState::Paused, Some(error));
@@ -418,6 +426,7 @@ impl Writer {
 
     fn reject(&mut self, sealed: Box<SealedBatch>, why: impl Fn(&TaskKey) -> Rejection) -> Next {
         self.rewind += 1;
+        tracing::info!(direction = %self.settings.direction, partitions = sealed.batch.spans.len(), "batch given up; the lane rewinds to the ledger");
         let tasks: Vec<(TaskKey, Rejection)> =
             sealed.batch.spans.iter().map(|span| (span.task.clone(), why(&span.task))).collect();
         for (task, rejection) in &tasks {
