@@ -2,6 +2,8 @@
 
 #[path = "simulator/judge.rs"]
 mod judge;
+#[path = "simulator/processors.rs"]
+mod processors;
 #[path = "simulator/schedule.rs"]
 mod schedule;
 #[path = "simulator/source.rs"]

@@ -146,7 +146,7 @@ impl TestDriver {
             member,
             &self.direction,
             &mut self.broker,
-            &self.target,
+            self.target.writer_of(&self.direction),
             &self.clock,
             &self.listener,
             &mut self.seed,

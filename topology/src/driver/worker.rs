@@ -13,7 +13,6 @@ use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 use super::broker::{Broker, GroupEvent, Member, Partition};
 use super::codec::{KnownSchemas, TestDecoder};
 use super::seed::Seed;
-use super::target::MemoryTarget;
 use crate::clock::ManualClock;
 use crate::data::Layout;
 use crate::error::{Error, Result};
@@ -23,6 +22,7 @@ use crate::observe::{LaneObserver, Outcome};
 use crate::pipeline::{Pipeline, TopicSettings};
 use crate::raw::RawRecord;
 use crate::record::EntityId;
+use crate::sink::SinkWriter;
 
 /// Batches that a lane may have handed over (rule A3).
 const IN_FLIGHT_MAX: usize = 2;
@@ -114,7 +114,7 @@ pub struct Worker {
 }
 
 impl Worker {
-    /// Starts a worker as a member of the direction's group.
+    /// Starts a worker as a member of the direction's group. `sink` is its connection to the target: [`super::MemoryTarget::writer_of`], or a real one.
     ///
     /// # Errors
     /// As [`Pipeline::new`].
@@ -122,7 +122,7 @@ impl Worker {
         member: Member,
         direction: &TestDirection,
         broker: &mut Broker,
-        target: &MemoryTarget,
+        sink: Box<dyn SinkWriter>,
         clock: &ManualClock,
         listener: &Listener,
         seed: &mut Seed,
@@ -143,7 +143,7 @@ impl Worker {
         let learned = schemas.clone();
         let writer = Writer::new(
             settings.clone(),
-            Box::new(target.writer(&settings.tables, &settings.snapshots)),
+            sink,
             pipeline()?,
             Box::new(move |id| {
                 learned.learn(id);

@@ -509,17 +509,25 @@ impl Writer {
                 return Next::Continue;
             }
         };
+        // H3: what waits behind a row that failed again waits on, also if it was due when we asked. One key, one partition, one set of bytes.
+        let mut still_held: Vec<(TaskKey, Option<Vec<u8>>)> = Vec::new();
         for row in due {
-            if let Next::Stop(error) = self.release(row).await {
-                return Next::Stop(error);
+            let name = (row.task.clone(), row.key.clone());
+            if still_held.contains(&name) {
+                continue;
+            }
+            match self.release(row).await {
+                Released::Gone => {}
+                Released::Held => still_held.push(name),
+                Released::Stop(error) => return Next::Stop(error),
             }
         }
         self.count_held().await;
         Next::Continue
     }
 
-    async fn release(&mut self, row: HeldRow) -> Next {
-        let Some(claim) = self.claims.get(&row.task) else { return Next::Continue };
+    async fn release(&mut self, row: HeldRow) -> Released {
+        let Some(claim) = self.claims.get(&row.task) else { return Released::Held };
         let span = TaskSpan {
             task: row.task.clone(),
             epoch: claim.epoch,
@@ -531,7 +539,7 @@ impl Writer {
             last_timestamp_ms: -1,
         };
         let Some(topic) = self.pipeline.topics().iter().position(|topic| *topic.name == *row.task.topic) else {
-            return Next::Continue;
+            return Released::Held;
         };
         let raw = RawRecord {
             topic,
@@ -547,11 +555,11 @@ impl Writer {
                 Pushed::Done => break,
                 Pushed::SchemaNeeded(id) => {
                     if (self.fetch_schema)(id).await.is_err() {
-                        return Next::Continue;
+                        return Released::Held;
                     }
                 }
-                Pushed::Halt(_) => return Next::Continue,
-                Pushed::Fatal(error) => return Next::Stop(Some(error)),
+                Pushed::Halt(_) => return Released::Held,
+                Pushed::Fatal(error) => return Released::Stop(Some(error)),
             }
         }
         self.pipeline.take_counts();
@@ -562,29 +570,40 @@ impl Writer {
         self.reducer.reduce(&mut batch, &self.reduce_tables, &self.settings.order);
         match self.sink.apply(&batch).await {
             Ok(applied) => {
+                let mut is_gone = false;
                 for (entity, counts) in applied.outcomes {
+                    is_gone |= counts.applied + counts.unchanged + counts.differs + counts.dead > 0;
                     if counts.applied > 0 {
                         self.observer.records(entity, crate::observe::Outcome::Applied, counts.applied);
                     }
                 }
-                Next::Continue
+                if is_gone { Released::Gone } else { Released::Held }
             }
             // The next ordinary batch meets the same fence or outage and deals with it; a lost reply is harmless here, the row is
             // either released or tried again under the same CAS.
-            Err(ApplyError::Cas(_)) => Next::Continue,
+            Err(ApplyError::Cas(_)) => Released::Held,
             Err(ApplyError::Unknown(_)) => {
                 self.sink.disconnect();
-                Next::Continue
+                Released::Held
             }
             Err(ApplyError::Failed(error)) => {
                 if action(error.kind) == Action::Stop {
-                    return Next::Stop(Some(error));
+                    return Released::Stop(Some(error));
                 }
                 self.sink.disconnect();
-                Next::Continue
+                Released::Held
             }
         }
     }
+}
+
+/// What became of a held row that was tried again.
+enum Released {
+    /// It is applied, or dead: what waited behind it may be tried.
+    Gone,
+    /// It waits on, or nothing is known.
+    Held,
+    Stop(Option<Error>),
 }
 
 /// What a claim says about an unknown COMMIT.

@@ -2,6 +2,7 @@
 //! a naive model. It needs no service. `SIM_SCHEDULES=n` runs n schedules, `SIM_SEED=s` replays one with its trace.
 
 mod judge;
+mod processors;
 mod schedule;
 mod source;
 

@@ -5,61 +5,21 @@ use std::time::Duration;
 
 use topology::batch::WriteMode;
 use topology::clock::ManualClock;
-use topology::data::View;
 use topology::driver::{
     Backup, Broker, Fault, HeldState, Listener, Member, MemoryTarget, Seed, Statement, TestDirection, Worker, mirror,
 };
-use topology::error::{Error, ErrorKind, Stage};
-use topology::graph::Topology;
-use topology::observe::Outcome;
-use topology::processor::{Context, Flow, Processor};
-use topology::record::Record;
+use topology::error::ErrorKind;
 
 use super::judge::{HISTORY, Judge, MIRROR};
-use super::source::{BAD_FOR_MAP, BAD_FOR_TARGET, Source, TARGET_SITE, USERS, show};
+use super::processors::graph;
+use super::source::{BAD_FOR_TARGET, Source, USERS, show};
 
 /// Rounds of half a second that everything may take to come to rest after the chaos.
 const CALM_ROUNDS_MAX: usize = 600;
 
 const USER_COLUMNS: &[&str] = &["id", "row", "version", "name", "blob"];
 
-/// The loop guard of the direction.
-struct Guard;
-
-impl Processor for Guard {
-    fn process(&mut self, record: &mut Record, context: &mut Context<'_>) -> topology::Result<Flow> {
-        let origin = record.source.origin.map(|origin| context.arena.bytes(origin));
-        let is_echo = !record.source.snapshot && origin == Some(TARGET_SITE.as_bytes());
-        Ok(if is_echo { Flow::Drop(Outcome::Echo) } else { Flow::Forward })
-    }
-}
-
-/// The lens: refuses some rows.
-struct Map;
-
-impl Processor for Map {
-    fn process(&mut self, record: &mut Record, context: &mut Context<'_>) -> topology::Result<Flow> {
-        let row = record.after.map(|row| context.arena.row(row)).unwrap_or_default();
-        if row.iter().any(|cell| context.arena.view(*cell) == View::Text(BAD_FOR_MAP)) {
-            return Err(Error::data(Stage::Map, "cannot map row", "a value is outside the map"));
-        }
-        Ok(Flow::Forward)
-    }
-}
-
 fn directions(seed: &mut Seed) -> [TestDirection; 2] {
-    let graph = |topics: Vec<String>| -> topology::driver::MakeTopology {
-        Arc::new(move || {
-            let topics: Vec<&str> = topics.iter().map(String::as_str).collect();
-            Topology::builder()
-                .source("source", &topics)
-                .filter("guard", "source", Box::new(Guard))
-                .map("lens", "guard", Box::new(Map))
-                .sink("target", "lens")
-                .build()
-                .expect("a straight graph")
-        })
-    };
     let mut mirrored = mirror(&[
         ("users", USER_COLUMNS, 1),
         ("parents", &["id", "version"], 1),
@@ -68,7 +28,7 @@ fn directions(seed: &mut Seed) -> [TestDirection; 2] {
     let mut history = mirror(&[("users", USER_COLUMNS, 1)]);
     history.settings.tables[0].mode = WriteMode::Append;
     for (direction, name) in [(&mut mirrored, MIRROR), (&mut history, HISTORY)] {
-        direction.topology = graph(direction.topics.iter().map(|topic| topic.name.clone()).collect());
+        direction.topology = graph(&direction.topics);
         direction.settings.direction = name.into();
         direction.settings.group_id = name.into();
         direction.settings.batch_rows_max = 1 + seed.below(8);
@@ -268,7 +228,7 @@ impl Schedule {
             self.last_member,
             &self.directions[direction],
             &mut self.broker,
-            &self.target,
+            self.target.writer_of(&self.directions[direction]),
             &self.clock,
             &listener,
             &mut self.seed,

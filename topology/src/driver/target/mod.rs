@@ -14,6 +14,7 @@ use std::sync::{Arc, Mutex, MutexGuard};
 pub use writer::MemoryWriter;
 
 use super::codec::encode_row;
+use super::worker::TestDirection;
 use crate::batch::HeldId;
 use crate::batch::{SnapshotMode, WriteTable};
 use crate::clock::Clock;
@@ -202,6 +203,11 @@ impl MemoryTarget {
     /// A connection of one lane, for tables and snapshot modes indexed by entity.
     pub fn writer(&self, tables: &[WriteTable], snapshots: &[SnapshotMode]) -> MemoryWriter {
         MemoryWriter::new(self.clone(), tables, snapshots)
+    }
+
+    /// A connection of one lane of a direction.
+    pub fn writer_of(&self, direction: &TestDirection) -> Box<MemoryWriter> {
+        Box::new(self.writer(&direction.settings.tables, &direction.settings.snapshots))
     }
 
     /// Adds a foreign key: cell `column` of rows of `child` names a row of `parent` by its one-cell key.
