@@ -37,7 +37,9 @@ fn loss(engine: Engine, column: &ColumnDescription, zero_dates: bool) -> Option<
             Kind::Decimal { .. } if !native.starts_with("money") => {
                 warn("Debezium sends NaN as NULL, and cannot send Infinity; keep them out")
             }
-            Kind::Date => warn("Debezium sends 'infinity' as a day without meaning; keep it out"),
+            Kind::Date => {
+                warn("Debezium sends 'infinity' as a far, finite day; Tidelock refuses such a record (dead letter)")
+            }
             Kind::Timestamp { .. } => {
                 warn("Debezium sends 'infinity' as a far, finite time; Tidelock refuses such a record (dead letter)")
             }
@@ -51,9 +53,9 @@ fn loss(engine: Engine, column: &ColumnDescription, zero_dates: bool) -> Option<
             }
             _ => None,
         },
-        Engine::MariaDb if native.starts_with("inet6") => Some((
+        Engine::MariaDb if native.starts_with("inet") => Some((
             true,
-            "Debezium 3.5 cannot read a table with an inet6 column: the whole connector fails; change the type or leave the table out",
+            "Debezium 3.5 cannot read a table with an inet4 or inet6 column: the whole connector fails; change the type or leave the table out",
         )),
         Engine::MySql | Engine::MariaDb => match &column.kind {
             Kind::Date | Kind::Timestamp { .. } | Kind::TimestampTz { .. } if zero_dates && column.nullable => {

@@ -45,6 +45,10 @@ impl Class {
     pub fn sql(self, engine: Engine, native: &str, column: &str) -> String {
         let is_mysql = matches!(engine, Engine::MySql | Engine::MariaDb);
         match self {
+            // A cast of inet always shows its mask, the type's own text only where it says something.
+            Class::SameText | Class::Text if native == "inet" => {
+                format!("CASE WHEN {column} IS NOT NULL THEN format('%s', {column}) END")
+            }
             Class::SameText => format!("{column}::text"),
             Class::Bool if is_mysql => format!("CAST({column} + 0 AS CHAR)"),
             Class::Bool if native.starts_with("bit") => format!("{column}::text"),

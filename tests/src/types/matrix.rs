@@ -34,6 +34,8 @@ pub struct Matrix {
     pub target: Server,
     /// Name of both databases, of the connector (with hyphens) and of the slot.
     pub name: String,
+    /// Values of one round of rows, by row and case.
+    rows: Vec<Vec<&'static str>>,
 }
 
 /// Columns of one row by case, as text; `None` is NULL.
@@ -59,11 +61,16 @@ pub fn column(index: usize) -> String {
 }
 
 impl Matrix {
-    /// Chooses names; makes nothing yet.
+    /// Every type with its hostile values side by side, and a row of NULLs. Chooses names; makes nothing yet.
     pub fn new(pair: &'static Pair) -> Matrix {
+        let values: Vec<_> = pair.cases.iter().map(|case| values(pair.source, case.source)).collect();
+        let longest = values.iter().map(|values| values.len()).max().expect("a pair has cases");
+        let mut rows: Vec<Vec<_>> =
+            (0..longest).map(|row| values.iter().map(|values| values[row % values.len()]).collect()).collect();
+        rows.push(vec!["NULL"; values.len()]);
         let now = SystemTime::now().duration_since(UNIX_EPOCH).expect("it is after 1970").as_millis();
         let name = format!("types_{}_{:x}", pair.name, now & 0xffff_ffff);
-        Matrix { pair, source: server(pair.source, false), target: server(pair.target, true), name }
+        Matrix { pair, source: server(pair.source, false), target: server(pair.target, true), name, rows }
     }
 
     /// Topic of the table.
@@ -83,8 +90,7 @@ impl Matrix {
 
     /// Number of rows of one round.
     pub fn row_count(&self) -> usize {
-        let longest = self.cases().map(|(_, case)| values(self.pair.source, case.source).len()).max();
-        longest.expect("a pair has cases") + 1 // and one of NULLs
+        self.rows.len()
     }
 
     /// Makes both databases with their tables and the rows that the snapshot finds.
@@ -116,14 +122,7 @@ impl Matrix {
 
     /// Rows for the snapshot to find begin at id 1, those for the stream at 1000.
     async fn insert(&self, first_id: usize) {
-        for row in 0..self.row_count() {
-            let cells: Vec<&str> = self
-                .cases()
-                .map(|(_, case)| {
-                    let values = values(self.pair.source, case.source);
-                    if row + 1 == self.row_count() { "NULL" } else { values[row % values.len()] }
-                })
-                .collect();
+        for (row, cells) in self.rows.iter().enumerate() {
             let zone = if is_postgres(self.source) { "SET TIME ZONE 'UTC'" } else { "SET time_zone = '+00:00'" };
             let insert = format!("{zone}; INSERT INTO {TABLE} VALUES ({}, {})", first_id + row, cells.join(", "));
             execute(self.source, &self.name, &insert).await;
@@ -281,7 +280,9 @@ links:
         let count = columns.len();
         if is_postgres(server) {
             let mut connection = PgConnection::connect(&url).await.expect("PostgreSQL answers");
-            let session = "SET TIME ZONE 'UTC'; SET intervalstyle = 'iso_8601'";
+            // MySQL writes a length of time as PostgreSQL does in its own style.
+            let style = if self.pair.source == Engine::Postgres { "iso_8601" } else { "postgres" };
+            let session = AssertSqlSafe(format!("SET TIME ZONE 'UTC'; SET intervalstyle = '{style}'"));
             sqlx::raw_sql(session).execute(&mut connection).await.expect("settings");
             let rows = sqlx::query(query).fetch_all(&mut connection).await.expect("the table is readable");
             rows.iter().map(|row| (row.get(0), (1..=count).map(|at| row.get(at)).collect())).collect()

@@ -18,7 +18,7 @@ truncated or defaulted silently. NULL, empty and missing stay apart. `tidelock c
 * **checked**: every value arrives exactly or its record is refused; the words say which values fit.
 
 Connectors need the settings of `examples/*/connectors`: decimals and unsigned numbers `precise`, bytes as `bytes`, intervals as
-`string`, times `adaptive` (PostgreSQL) and `adaptive_time_microseconds` (MySQL, MariaDB). Other settings of Debezium are understood
+`string`, times `adaptive` (PostgreSQL) and `adaptive_time_microseconds` without adjusting of years (MySQL, MariaDB). Other settings of Debezium are understood
 where they lose nothing; where they do (intervals as numbers, bytes as text) the topic stops and says so.
 
 Times without zone stay what they are. Between a type with zone and one without, the wall clock counts as UTC.
@@ -34,17 +34,19 @@ No setting here brings these back; `check` warns of columns of such types.
 
 | engine | type | what happens |
 |---|---|---|
-| PostgreSQL | `numeric` | NaN and infinity do not survive as exact numbers: the connector sends NULL, or stops |
-| PostgreSQL | `date`, `timestamp`, `timestamptz` | `infinity` and `-infinity` come as stand-in numbers or texts: the record is refused |
+| PostgreSQL | `numeric`, `numeric[]` | NaN comes as NULL (the whole array, if it is in one); infinity stops the connector |
+| PostgreSQL | `date`, `timestamp`, `timestamptz` | `infinity` and `-infinity` come as far days, numbers or texts: the record is refused |
+| PostgreSQL | `date` | a snapshot drops the era of days before the year 1, and moves 1582-10-05 to 14 by ten days; streaming sends them right |
 | PostgreSQL | `timetz` | the zone: the time comes in UTC |
-| PostgreSQL | `bit varying` | leading zeros |
-| PostgreSQL | `money[]`, `name[]`, `interval[]`, `bit varying[]`, `xml[]`, `point[]`, composite types | are not sent |
-| PostgreSQL | arrays of more than one dimension | are sent as if they had one, or stop the connector |
-| MySQL, MariaDB | `0000-00-00` and other zero dates | NULL, or 1970-01-01 from a NOT NULL column |
+| PostgreSQL | `bit varying` | leading zeros; such a column is refused, exclude it |
+| PostgreSQL | `money[]`, `interval[]`, `bit varying[]`, `xml[]`, `name[]`, `tsquery`, `pg_lsn`, composite types | not sent |
+| PostgreSQL | arrays of more than one dimension | come as arrays of NULLs |
+| MySQL, MariaDB | `0000-00-00` and days with month or day 0 | NULL, or 1970-01-01 from a NOT NULL `date` or `datetime`; a zero `timestamp` is refused if it does not come as NULL |
+| MySQL, MariaDB | years 1 to 99 | moved to 1970 to 2069, unless the connector has `enable.time.adjuster=false` |
 | MySQL, MariaDB | `FLOAT` | a snapshot reads six digits |
 | MySQL | `YEAR` 0000 | a snapshot sends 2000; streaming sends 1900, which is no year of MySQL and is written as 0 |
 | MariaDB | `YEAR` 0000 | stops the connector's snapshot |
-| MariaDB | `inet6`, `inet4` | the connector does not know the types |
+| MariaDB | `inet4`, `inet6` | the connector can't read a table with such a column and stops |
 
 ## Not carried in this version
 

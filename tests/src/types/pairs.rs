@@ -219,7 +219,12 @@ const POSTGRES_POSTGRES: &[Case] = &[
     case("double precision", "double precision", SameText),
     case("numeric(10,2)", "numeric(10,2)", SameText),
     case("numeric(40,15)", "numeric(40,15)", SameText),
-    noted("numeric", "numeric", SameText, "Debezium can't send NaN and infinity"),
+    noted(
+        "numeric",
+        "numeric",
+        Number,
+        "Debezium drops zeros at the end of the fraction, and can't send NaN and infinity",
+    ),
     noted("money", "money", SameText, "with the digits of the server's currency"),
     case("bit(1)", "bit(1)", SameText),
     case("bit(20)", "bit(20)", SameText),

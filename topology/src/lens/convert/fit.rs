@@ -283,8 +283,8 @@ pub(super) fn fit(source: &Kind, target: &Kind, context: &Context<'_>) -> Fit {
         (Text { .. }, Set(_)) => checked("only the target's labels, comma-joined, in the order of the type, once each"),
 
         (Bits { length, varying }, Bits { length: to, varying: to_varying }) => {
-            if *varying || *to_varying {
-                checked("Debezium does not say how many leading zeros a bit varying has")
+            if *varying && !*to_varying {
+                checked("only values with few enough bits")
             } else {
                 when(
                     to.is_none() || length.is_some_and(|from| to.is_some_and(|to| from <= to)),

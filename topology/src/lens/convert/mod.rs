@@ -103,6 +103,8 @@ pub enum Convert {
     Wrapped(Box<Convert>),
     /// 1900 is Debezium's word for MySQL's year 0000, which has no 1900.
     ZeroYear(Box<Convert>),
+    /// 1970-01-01 00:00:00 UTC is Debezium's word for a zero TIMESTAMP of MySQL or MariaDB, which begin a second later.
+    NoZeroDate(Box<Convert>),
     /// Without the blanks that pad the source's CHAR(n).
     Stripped(Box<Convert>),
     /// To a truth value.
@@ -206,6 +208,13 @@ pub fn plan(source: &Kind, target: &Kind, context: &Context<'_>) -> Planned {
             let Planned { convert, fit } = plan(&UNSIGNED, target, context);
             return Planned { convert: Convert::Wrapped(Box::new(convert)), fit };
         }
+        (Kind::TimestampTz { .. }, Some(Kind::TimestampTz { .. })) if context.source.is_mysql_family() => {
+            let Planned { convert, fit } = plan(source, target, &Context { live: None, ..*context });
+            return Planned { convert: Convert::NoZeroDate(Box::new(convert)), fit };
+        }
+        (_, Some(Kind::Bits { varying: true, .. })) => {
+            return impossible("Debezium does not say how many leading zeros a bit varying has");
+        }
         (Kind::Text { .. }, Some(Kind::Bytes { .. })) => {
             return impossible("the connector sends bytes as text: set binary.handling.mode to bytes");
         }
@@ -267,7 +276,7 @@ fn to(source: &Kind, target: &Kind, context: &Context<'_>, strip: bool) -> Conve
                 && matches!(context.live.unwrap_or(source), Kind::Bytes { bytes_max: Some(n), fixed: true } if *n == bytes_max);
             Convert::Bytes { bytes_min: if *fixed { bytes_max } else { 0 }, bytes_max, pad }
         }
-        Kind::Date => Convert::Date(moment::Days::of(context.target)),
+        Kind::Date => Convert::Date(moment::Days::between(context.source, context.target)),
         Kind::Time { precision } => Convert::Time(digits(*precision)),
         Kind::TimeTz { precision } => Convert::TimeTz(digits(*precision)),
         Kind::Timestamp { precision } => {
@@ -327,6 +336,8 @@ impl Convert {
             Convert::ZeroYear(then) => {
                 then.run(if cell == Cell::I64(1900) { Cell::I64(0) } else { cell }, arena, scratch)
             }
+            Convert::NoZeroDate(_) if cell == Cell::TimestampTz(0) => Err(Refused("the source has a zero date")),
+            Convert::NoZeroDate(then) => then.run(cell, arena, scratch),
             Convert::Stripped(then) => {
                 let stripped = text::to_text(cell, arena, scratch, u64::MAX, true)?;
                 then.run(stripped, arena, scratch)

@@ -44,7 +44,7 @@ pub struct Days {
 }
 
 impl Days {
-    pub(super) fn of(engine: Engine) -> Days {
+    fn of(engine: Engine) -> Days {
         match engine {
             Engine::MySql | Engine::MariaDb => {
                 Days { min: days_from_civil(1, 1, 1), max: days_from_civil(9999, 12, 31) }
@@ -52,6 +52,15 @@ impl Days {
             // Julian day 0, and 5874897-12-31.
             Engine::Postgres => Days { min: -2_440_588, max: 2_145_042_905 },
             Engine::Sqlite | Engine::Other => Days { min: i32::MIN.into(), max: i32::MAX.into() },
+        }
+    }
+
+    /// Days that both engines hold: what Debezium sends for PostgreSQL's `infinity` is outside of PostgreSQL's own.
+    pub(super) fn between(source: Engine, target: Engine) -> Days {
+        let (own, other) = (Days::of(source), Days::of(target));
+        match source {
+            Engine::Postgres => Days { min: own.min.max(other.min), max: own.max.min(other.max) },
+            _ => other,
         }
     }
 

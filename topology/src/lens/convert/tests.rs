@@ -306,6 +306,24 @@ fn hstore_is_written_as_the_server_reads_it() {
 }
 
 #[test]
+fn what_debezium_loses_is_refused_where_it_can_be_seen() {
+    let live = Kind::TimestampTz { precision: 6 };
+    let context = Context { live: Some(&live), ..TO_POSTGRES };
+    let refused = run(&live, &live, &context, &Value::TimestampTz(0));
+    assert_eq!(refused, Err(Refused("the source has a zero date")));
+    assert!(run(&live, &live, &context, &Value::TimestampTz(1_000_000)).is_ok());
+    // PostgreSQL's infinite days, as a snapshot and as streaming send them.
+    for day in [-622_191_234, 2_146_033_979, -625_821_272, -2_147_472_691] {
+        let context = Context { target: Engine::Other, ..TO_MYSQL };
+        assert!(run(&Kind::Date, &Kind::Date, &context, &Value::Date(day)).is_err(), "{day}");
+    }
+    let live = Kind::Bits { length: Some(20), varying: true };
+    let sent = Kind::Bits { length: Some(20), varying: false };
+    let fit = plan(&sent, &live, &Context { live: Some(&live), ..TO_POSTGRES }).fit;
+    assert!(matches!(fit, Fit::Impossible(why) if why.contains("leading zeros")));
+}
+
+#[test]
 fn what_a_connector_setting_spoils_is_named() {
     let live = Kind::Bytes { bytes_max: None, fixed: false };
     let fit = plan(&TEXT, &live, &Context { live: Some(&live), ..TO_POSTGRES }).fit;
