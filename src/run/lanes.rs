@@ -200,25 +200,21 @@ fn sink(config: &Config, plan: &Plan) -> Box<dyn SinkWriter> {
     let tables: Vec<SinkTable> =
         plan.entities.iter().map(|entity| SinkTable { table: entity.table(), snapshot: entity.snapshot }).collect();
     let direction = &plan.direction;
-    match config.sites.get(&direction.target).map(|site| site.kind) {
-        _ => {
-            // Only what comes back needs a mark; history tables are read by nobody.
-            let tagged = direction.two_way && direction.mode == WriteMode::Mirror;
-            let from = tagged.then_some(direction.source.as_str());
-            let connector = sites::connector(config, &direction.target, from).expect("the plan opened a session there");
-            let (parked, dead) = (&config.tuning.parked, &config.tuning.dead);
-            let options = WriterOptions {
-                tables,
-                held: HeldLimits {
-                    dead_after_ms: i64::try_from(parked.dead_after_seconds * 1000).unwrap_or(i64::MAX),
-                    ..HeldLimits::default()
-                },
-                dead: Some(DeadLimit { ratio: dead.ratio, window: dead.window, run_length: dead.run_length }),
-                advance_sequences: true,
-            };
-            Box::new(SqlWriter::new(connector, options))
-        }
-    }
+    // Only what comes back needs a mark; history tables are read by nobody.
+    let tagged = direction.two_way && direction.mode == WriteMode::Mirror;
+    let from = tagged.then_some(direction.source.as_str());
+    let connector = sites::connector(config, &direction.target, from).expect("the plan opened a session there");
+    let (parked, dead) = (&config.tuning.parked, &config.tuning.dead);
+    let options = WriterOptions {
+        tables,
+        held: HeldLimits {
+            dead_after_ms: i64::try_from(parked.dead_after_seconds * 1000).unwrap_or(i64::MAX),
+            ..HeldLimits::default()
+        },
+        dead: Some(DeadLimit { ratio: dead.ratio, window: dead.window, run_length: dead.run_length }),
+        advance_sequences: true,
+    };
+    Box::new(SqlWriter::new(connector, options))
 }
 
 /// As the engine spells it.

@@ -148,7 +148,8 @@ pub(crate) fn child(arguments: &[String]) -> Result<(), String> {
             sink: Box::new(move || {
                 let tables = vec![SinkTable { table: (*sink_plan.table).clone(), snapshot: SnapshotMode::Upsert }];
                 let connector = engine.connector(&sink_database).expect("the address was read before");
-                let options = WriterOptions { tables, held: HeldLimits::default(), advance_sequences: false };
+                let options =
+                    WriterOptions { tables, held: HeldLimits::default(), dead: None, advance_sequences: false };
                 Box::new(SqlWriter::new(connector, options))
             }),
             fetch_schema: Box::new(move || {
