@@ -117,6 +117,8 @@ pub(crate) enum Capture {
     Install,
     /// Remove them.
     Remove,
+    /// After a database was restored from a copy: publish everything in its change log, whatever was published from the old one.
+    RestartLog,
 }
 
 /// Actions of `config`.

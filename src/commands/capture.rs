@@ -4,7 +4,7 @@
 use connect::capture::publisher::{BrokerKind, PublisherSettings};
 use connect::capture::sqlite::{
     Capture, CaptureSettings, DEFAULT_BATCH_BYTES, DEFAULT_BATCH_ROWS, DEFAULT_POLL_INTERVAL, SnapshotChoice, install,
-    log, remove,
+    log, remove, restart_log,
 };
 
 use crate::cli::Capture as Action;
@@ -37,6 +37,13 @@ pub(crate) async fn run(config: &Config, action: Option<Action>) -> Result<()> {
                 let mut connection = log::connect(address(site)).await?;
                 remove(&mut connection, tables).await?;
                 println!("{name}: triggers are gone from {}; what they recorded is still published", tables.join(", "));
+            }
+            Ok(())
+        }
+        Some(Action::RestartLog) => {
+            for (name, site, _) in &captured {
+                restart_log(&mut log::connect(address(site)).await?).await?;
+                println!("{name}: the change log counts as a new one");
             }
             Ok(())
         }

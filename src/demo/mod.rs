@@ -78,7 +78,11 @@ pub(crate) async fn run(keep: bool) -> Result<()> {
     );
     screen.say("shows the engine at work and claims no crash safety; that is what the tests on a real Kafka are for.");
     let mut stage = Stage::build(screen).await?;
-    let played = stage.play(MOMENTS, MOMENT).await;
+    let played = tokio::select! {
+        biased; // Ctrl-C first: the folder must go away, too.
+        () = crate::shutdown::requested() => Err(Failure::Run("the demo was stopped before its end".to_owned())),
+        played = stage.play(MOMENTS, MOMENT) => played,
+    };
     if let (Ok(_), true) = (&played, keep) {
         stage.stay_up().await?;
     }

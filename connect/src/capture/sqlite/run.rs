@@ -245,7 +245,7 @@ impl Capture {
                         "the change log went back",
                         format!(
                             "site {}: change {} is published, but the log ends at {highest}. If the database was restored from a \
-                             copy, declare the log a new one (restart_log) and everything in it is published",
+                             copy, `tidelock capture restart-log` declares the log a new one, and everything in it is published",
                             self.settings.site, found.change
                         ),
                     ));
