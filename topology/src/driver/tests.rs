@@ -352,3 +352,52 @@ fn a_commit_that_arrives_after_its_lane_lost_another_partition_breaks_nothing() 
     assert_eq!(driver.listener().heard(|heard| heard.broken.clone()), Vec::<&str>::new());
     let _ = first;
 }
+
+#[test]
+fn a_half_of_a_key_change_whose_other_half_never_comes_gives_up_after_minutes() {
+    let mut driver = users(2);
+    driver.start_worker();
+    driver.produce(0, 0, &upsert(1, 1, "x"));
+    let [gone, come] = key_change(2, 1, 2, "moved");
+    driver.produce(0, 0, &gone);
+    driver.advance(100 * SECOND);
+    assert_eq!(driver.target().rows("users"), [row(1, "x")]);
+    driver.advance(300 * SECOND);
+    assert_eq!(driver.target().rows("users"), Vec::<Vec<Value>>::new());
+    // It comes after all, hours later: nothing to wait for.
+    driver.produce(0, 1, &come);
+    driver.advance(SECOND);
+    assert_eq!(driver.target().rows("users"), [row(2, "moved")]);
+    assert!(driver.target().words().is_empty() && driver.target().held().is_empty());
+}
+
+#[test]
+fn cells_that_the_source_did_not_send_come_with_the_row_that_moves() {
+    let mut driver = users(2);
+    driver.start_worker();
+    driver.produce(0, 0, &upsert(1, 1, "old"));
+    driver.run();
+    let [gone, mut come] = key_change(3, 1, 2, "");
+    come.after = Some(vec![Value::I64(2), Value::Unavailable]);
+    driver.produce(0, 1, &come);
+    driver.run();
+    // The old key lags: this change belongs to the row that will move.
+    driver.produce(0, 0, &upsert(2, 1, "new"));
+    driver.produce(0, 0, &gone);
+    driver.advance(5 * SECOND);
+    assert_eq!(driver.target().rows("users"), [row(2, "new")]);
+}
+
+#[test]
+fn an_observer_hears_outcomes_and_a_schema_is_fetched_once_it_is_needed() {
+    let mut driver = users(1);
+    driver.start_worker();
+    driver.produce(0, 0, &TestRecord { schema: 7, ..upsert(1, 1, "x") });
+    driver.produce(0, 0, &TestRecord { schema: 7, ..upsert(1, 1, "x") });
+    driver.run();
+    let count = |name| {
+        let key = (EntityId(0), name);
+        driver.listener().heard(|heard| heard.outcomes.get(&key).copied().unwrap_or_default())
+    };
+    assert_eq!([count("applied"), count("duplicate")], [1, 1]);
+}
