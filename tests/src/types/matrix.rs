@@ -68,6 +68,18 @@ impl Matrix {
         let mut rows: Vec<Vec<_>> =
             (0..longest).map(|row| values.iter().map(|values| values[row % values.len()]).collect()).collect();
         rows.push(vec!["NULL"; values.len()]);
+        Matrix::with_rows(pair, rows)
+    }
+
+    /// One value per row, in the column of the same number, all other cells NULL; and a row of NULLs.
+    pub fn one_by_one(pair: &'static Pair, values: &[&'static str]) -> Matrix {
+        assert_eq!(pair.cases.len(), values.len(), "one value per case");
+        let cell = |row: usize, at: usize| if row == at { values[at] } else { "NULL" };
+        let rows = (0..=values.len()).map(|row| (0..values.len()).map(|at| cell(row, at)).collect());
+        Matrix::with_rows(pair, rows.collect())
+    }
+
+    fn with_rows(pair: &'static Pair, rows: Vec<Vec<&'static str>>) -> Matrix {
         let now = SystemTime::now().duration_since(UNIX_EPOCH).expect("it is after 1970").as_millis();
         let name = format!("types_{}_{:x}", pair.name, now & 0xffff_ffff);
         Matrix { pair, source: server(pair.source, false), target: server(pair.target, true), name, rows }
@@ -180,7 +192,8 @@ impl Matrix {
         self.insert(STREAMED).await;
         let update = format!("UPDATE {TABLE} SET {} = NULL WHERE id >= {STREAMED} AND {0} IS NOT NULL", column(0));
         execute(self.source, &self.name, &update).await;
-        self.wait_for_records(3 * self.row_count() - 1).await;
+        let changed = self.rows.iter().filter(|row| row[0] != "NULL").count();
+        self.wait_for_records(2 * self.row_count() + changed).await;
     }
 
     /// A configuration of one link for this table, to be written to a file.
@@ -294,9 +307,9 @@ links:
         }
     }
 
-    /// What the worker keeps as held at the target, for failure messages.
-    pub async fn held(&self) -> String {
-        let query = "SELECT concat(state, ' ', class, ' ', code, ': ', message) FROM tidelock_held";
+    /// What the worker keeps as held at the target: state, class, code and message of each record.
+    pub async fn held(&self) -> Vec<String> {
+        let query = "SELECT concat(state, ' ', class, ' ', coalesce(code, ''), ': ', message) FROM tidelock_held";
         let url = self.target.url(Role::Admin, &self.name);
         let lines: Result<Vec<String>, sqlx::Error> = if is_postgres(self.target) {
             let mut connection = PgConnection::connect(&url).await.expect("PostgreSQL answers");
@@ -306,7 +319,7 @@ links:
             let rows = sqlx::query(query).fetch_all(&mut connection).await;
             rows.map(|rows| rows.iter().map(|row| text(row, 0).unwrap_or_default()).collect())
         };
-        lines.map_or_else(|error| error.to_string(), |lines| lines.join("\n"))
+        lines.unwrap_or_else(|error| vec![error.to_string()])
     }
 
     /// Removes connector, slot, databases and topics.

@@ -11,5 +11,5 @@ mod values;
 pub use compare::{Class, same};
 pub use kinds::kind;
 pub use page::page;
-pub use pairs::{Case, PAIRS, Pair};
+pub use pairs::{Case, PAIRS, Pair, REFUSED};
 pub use values::values;

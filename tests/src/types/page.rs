@@ -39,6 +39,8 @@ No setting here brings these back; `check` warns of columns of such types.
 | PostgreSQL | `date` | a snapshot drops the era of days before the year 1, and moves 1582-10-05 to 14 by ten days; streaming sends them right |
 | PostgreSQL | `timetz` | the zone: the time comes in UTC |
 | PostgreSQL | `bit varying` | leading zeros; such a column is refused, exclude it |
+| PostgreSQL | `name` | a snapshot sends it, streaming sends NULL |
+| PostgreSQL | `time[]` | cut to milliseconds |
 | PostgreSQL | `money[]`, `interval[]`, `bit varying[]`, `xml[]`, `name[]`, `tsquery`, `pg_lsn`, composite types | not sent |
 | PostgreSQL | arrays of more than one dimension | come as arrays of NULLs |
 | MySQL, MariaDB | `0000-00-00` and days with month or day 0 | NULL, or 1970-01-01 from a NOT NULL `date` or `datetime`; a zero `timestamp` is refused if it does not come as NULL |

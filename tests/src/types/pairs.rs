@@ -51,6 +51,84 @@ pub const PAIRS: &[Pair] = &[
     Pair { source: Engine::MariaDb, target: Engine::Postgres, name: "mariadb_postgres", cases: MARIADB_POSTGRES },
 ];
 
+/// Values that the target can't hold, by case: their records are kept as dead, everything else arrives.
+pub const REFUSED: &[(Pair, &[&str])] = &[
+    (
+        Pair {
+            source: Engine::Postgres,
+            target: Engine::MySql,
+            name: "refused_postgres_mysql",
+            cases: &[
+                case("text", "varchar(5)", Text),
+                case("numeric", "decimal(10,2)", Number),
+                case("numeric", "decimal(10,2)", Number),
+                case("bigint", "int", Number),
+                case("integer", "int unsigned", Number),
+                case("double precision", "double", Float),
+                case("date", "date", Date),
+                case("date", "date", Date),
+                case("timestamp", "datetime(6)", WallClock),
+                case("timestamptz", "timestamp(6)", Instant),
+                case("timestamptz", "timestamp(6)", Instant),
+                case("timestamp", "datetime", WallClock),
+                case("interval", "time(6)", Span),
+                case("mood", "enum('sad')", Text),
+                case("jsonb", "json", Json),
+                case("text", "json", Json),
+                case("numeric(20,5)[]", "json", Json),
+            ],
+        },
+        &[
+            "'äöüßx🙂'",
+            "1.005",
+            "123456789",
+            "2147483648",
+            "-1",
+            "'NaN'",
+            "'infinity'",
+            "'10000-01-01'",
+            "'-infinity'",
+            "'infinity'",
+            "'2040-01-01 00:00:00+00'",
+            "'2024-01-01 00:00:00.5'",
+            "'1 month'",
+            "'ok'",
+            "'0.12345678901234567890'",
+            "'{'",
+            "'{123456789012345.12345}'",
+        ],
+    ),
+    (
+        Pair {
+            source: Engine::MySql,
+            target: Engine::Postgres,
+            name: "refused_mysql_postgres",
+            cases: &[
+                case("tinyint", "boolean", Bool),
+                case("bigint unsigned", "bigint", Number),
+                case("varchar(20)", "varchar(3)", Text),
+                case("time", "time", Timestamp),
+                case("datetime(6)", "timestamp(3)", WallClock),
+                case("enum('sad','zzz')", "mood", Text),
+                case("varchar(40)", "uuid", Text),
+                case("decimal(20,5)", "integer", Number),
+                case("varbinary(5)", "text", Text),
+            ],
+        },
+        &[
+            "5",
+            "18446744073709551615",
+            "'abcd'",
+            "'-00:00:01'",
+            "'2024-01-01 00:00:00.0005'",
+            "'zzz'",
+            "'no uuid'",
+            "1.5",
+            "x'FF'",
+        ],
+    ),
+];
+
 const UNSIGNED: &str = "connector: `bigint.unsigned.handling.mode=precise` (`long` is understood, too)";
 const FLOAT: &str =
     "a MySQL snapshot reads FLOAT with six digits, streaming with all: use DOUBLE, or DECIMAL, for exact numbers";
@@ -100,6 +178,7 @@ const MYSQL_POSTGRES: &[Case] = &[
     case("timestamp(6)", "timestamptz(6)", Instant),
     case("year", "smallint", Number),
     noted("enum('new','in progress','it''s')", "text", Text, "or a PostgreSQL enum with the same labels"),
+    case("enum('sad','ok','very happy')", "mood", Text),
     noted("set('a','b','c')", "text[]", List, "or `text`, comma-joined"),
     noted("json", "jsonb", Json, "server: `binlog_row_value_options` without PARTIAL_JSON"),
 ];
@@ -162,6 +241,9 @@ const POSTGRES_MYSQL: &[Case] = &[
     case("numeric(10,2)[]", "json", Json),
     case("double precision[]", "json", Json),
     case("uuid[]", "json", Json),
+    case("date[]", "json", Json),
+    case("inet[]", "json", Json),
+    case("jsonb[]", "json", Json),
 ];
 
 const MYSQL_MYSQL: &[Case] = &[
@@ -267,6 +349,14 @@ const POSTGRES_POSTGRES: &[Case] = &[
     case("numeric(10,2)[]", "numeric(10,2)[]", SameText),
     case("double precision[]", "double precision[]", SameText),
     case("uuid[]", "uuid[]", SameText),
+    case("smallint[]", "smallint[]", SameText),
+    case("real[]", "real[]", SameText),
+    case("varchar(20)[]", "varchar(20)[]", SameText),
+    case("citext[]", "citext[]", SameText),
+    case("inet[]", "inet[]", SameText),
+    case("mood[]", "mood[]", SameText),
+    case("int4range[]", "int4range[]", SameText),
+    case("json[]", "json[]", SameText),
     case("date[]", "date[]", SameText),
     case("timestamp[]", "timestamp[]", SameText),
     case("timestamptz[]", "timestamptz[]", SameText),
