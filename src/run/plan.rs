@@ -82,6 +82,14 @@ pub(super) async fn plan(
         })?),
         false => None,
     };
+    if !is_sql(config, &direction.target) {
+        return Err(wrong(format!(
+            "sites.{}: {} is a target of the engine's own tests and benchmarks; `run` writes to mysql, mariadb, postgres and sqlite in this version",
+            direction.target,
+            config.sites.get(&direction.target).map_or_else(String::new, |site| site.kind.to_string()),
+        ))
+        .into());
+    }
     let mut source = sites::connect(config, &direction.source, None).await?;
     let mut entities = Vec::with_capacity(direction.entities.len());
     let mut targets = Vec::with_capacity(direction.entities.len());

@@ -52,7 +52,7 @@ pub enum Decoded {
 /// Why a record could not be decoded.
 #[derive(Debug)]
 pub enum DecodeError {
-    /// The schema is not known yet: fetch it ([`Decode::schema_needed`] names it), then decode again. Nothing was kept in the arena.
+    /// The schema is not known yet: fetch the schema of this id, then decode again. Nothing was kept in the arena.
     SchemaNeeded(u32),
     /// The record is bad.
     Bad(Error),
