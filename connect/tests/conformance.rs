@@ -4,6 +4,8 @@
 mod batches;
 #[path = "conformance/claims.rs"]
 mod claims;
+#[path = "conformance/faults.rs"]
+mod faults;
 #[path = "conformance/held.rs"]
 mod held;
 #[path = "conformance/moves.rs"]

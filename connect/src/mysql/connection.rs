@@ -18,7 +18,7 @@ use super::dialect::Flavour;
 use super::errors::classify;
 use super::guard::{self, Mark, Tagging};
 use super::statements::{NewRow, Texts};
-use super::write::ShapeCache;
+use super::write::{ShapeCache, TextKind};
 use super::{introspect, read};
 use crate::sql::connection::{Connector, SqlConnection};
 use crate::sql::dialect::Dialect;
@@ -230,6 +230,22 @@ fn parameters(values: &[Value]) -> SqlResult<MySqlArguments> {
     Ok(out)
 }
 
+impl Session {
+    /// The shape by which keys of a table are looked up.
+    fn lookup(&mut self, plan: &TablePlan) -> Shape {
+        let known = self.lookups.iter().position(|shape| {
+            Arc::ptr_eq(&shape.plan.description, &plan.description)
+                && shape.plan.key == plan.key
+                && shape.plan.entity == plan.entity
+        });
+        let at = known.unwrap_or_else(|| {
+            self.lookups.push(Shape::new(&Arc::new(plan.clone()), RowOperation::Delete, Vec::new()));
+            self.lookups.len() - 1
+        });
+        self.lookups[at].clone()
+    }
+}
+
 #[async_trait]
 impl SqlConnection for Session {
     async fn execute(&mut self, sql: &str, values: &[Value]) -> SqlResult<u64> {
@@ -305,17 +321,13 @@ impl SqlConnection for Session {
     }
 
     async fn present(&mut self, plan: &TablePlan, arena: &Arena, keys: &[CellRange]) -> SqlResult<Vec<bool>> {
-        let known = self.lookups.iter().position(|shape| {
-            Arc::ptr_eq(&shape.plan.description, &plan.description)
-                && shape.plan.key == plan.key
-                && shape.plan.entity == plan.entity
-        });
-        let at = known.unwrap_or_else(|| {
-            self.lookups.push(Shape::new(&Arc::new(plan.clone()), RowOperation::Delete, Vec::new()));
-            self.lookups.len() - 1
-        });
-        let shape = self.lookups[at].clone();
-        self.locate(&shape, arena, keys, true).await
+        let shape = self.lookup(plan);
+        self.locate(&shape, arena, keys, true, TextKind::Lock).await
+    }
+
+    async fn exist(&mut self, plan: &TablePlan, arena: &Arena, keys: &[CellRange]) -> SqlResult<Vec<bool>> {
+        let shape = self.lookup(plan);
+        self.locate(&shape, arena, keys, true, TextKind::Find).await
     }
 
     async fn describe(&mut self, table: &str) -> SqlResult<Option<TableDescription>> {

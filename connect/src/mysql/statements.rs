@@ -102,12 +102,16 @@ impl Texts {
         sql
     }
 
-    /// Locks rows by keys and reads `columns`.
-    pub(super) fn lock(self, plan: &TablePlan, columns: &[usize], rows: usize) -> String {
+    /// Reads `columns` of rows by keys.
+    pub(super) fn find(self, plan: &TablePlan, columns: &[usize], rows: usize) -> String {
         let mut sql = format!("SELECT {} FROM {}{} WHERE ", self.list(plan, columns), self.table(plan), hint(plan));
         self.keys(plan, rows, &mut sql);
-        sql.push_str(" FOR UPDATE");
         sql
+    }
+
+    /// Locks rows by keys and reads `columns`.
+    pub(super) fn lock(self, plan: &TablePlan, columns: &[usize], rows: usize) -> String {
+        self.find(plan, columns, rows) + " FOR UPDATE"
     }
 
     fn where_key(self, plan: &TablePlan) -> String {

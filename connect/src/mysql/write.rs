@@ -37,6 +37,7 @@ pub(super) enum TextKind {
     Update,
     Lock,
     LockAll,
+    Find,
 }
 
 /// Texts and forms of a shape, kept for the connection's life.
@@ -85,6 +86,7 @@ impl Session {
                 }
                 TextKind::Update => texts.insert(plan, &update_columns(shape), rows, OnDuplicate::Update),
                 TextKind::Lock => texts.lock(plan, &plan.key, rows),
+                TextKind::Find => texts.find(plan, &plan.key, rows),
                 TextKind::LockAll => texts.lock(plan, &(0..plan.columns.len()).collect::<Vec<_>>(), rows),
             }
             .into()
@@ -161,7 +163,7 @@ impl Session {
                 Ok(Written { matched: rows.len() as u64, ..Written::default() })
             }
             RowOperation::Upsert => {
-                let present = self.locate(shape, arena, rows, false).await?;
+                let present = self.locate(shape, arena, rows, false, TextKind::Lock).await?;
                 let (there, absent) = split(rows, &present);
                 self.update_present(shape, arena, &there).await?;
                 let columns: Vec<usize> = (0..plan.columns.len()).collect();
@@ -178,7 +180,7 @@ impl Session {
                 if shape.columns.is_empty()
                     || (rows.len() > UPDATES_ONE_BY_ONE_MAX && updates_by_insert(self.texts.flavour, shape))
                 {
-                    let present = self.locate(shape, arena, rows, false).await?;
+                    let present = self.locate(shape, arena, rows, false, TextKind::Lock).await?;
                     let (there, _) = split(rows, &present);
                     if !shape.columns.is_empty() {
                         self.write_updates(shape, arena, &there).await?;
@@ -300,7 +302,7 @@ impl Session {
         }
         if matched.len() < found.len() && !absent.is_empty() {
             // Some row is there under a key that only the collation calls equal: it is left alone, and it differs.
-            let present = self.locate_one_by_one(shape, arena, &absent, false).await?;
+            let present = self.locate_one_by_one(shape, arena, &absent, false, TextKind::Lock).await?;
             let (there, none) = split(&absent, &present);
             written.differs += there.len() as u64;
             absent = none;
@@ -338,10 +340,11 @@ impl Session {
         arena: &Arena,
         rows: &[CellRange],
         by_key: bool,
+        kind: TextKind,
     ) -> SqlResult<Vec<bool>> {
         let plan = Arc::clone(&shape.plan);
         let mut found: HashSet<Vec<Normal>> = HashSet::new();
-        for row in self.lock_rows(shape, TextKind::Lock, arena, rows, by_key).await? {
+        for row in self.lock_rows(shape, kind, arena, rows, by_key).await? {
             let key = plan.key.iter().enumerate().map(|(at, column)| normal_of_row(&row, at, &plan.columns[*column]));
             found.insert(key.collect::<SqlResult<_>>()?);
         }
@@ -359,7 +362,7 @@ impl Session {
             // A key that only the collation calls equal was found ('A' for 'a'): the database decides, one by one.
             let absent: Vec<CellRange> =
                 rows.iter().zip(&present).filter(|(_, there)| !**there).map(|(row, _)| *row).collect();
-            let mut answers = self.locate_one_by_one(shape, arena, &absent, by_key).await?.into_iter();
+            let mut answers = self.locate_one_by_one(shape, arena, &absent, by_key, kind).await?.into_iter();
             for there in present.iter_mut().filter(|there| !**there) {
                 *there = answers.next().unwrap_or(false);
             }
@@ -373,9 +376,10 @@ impl Session {
         arena: &Arena,
         rows: &[CellRange],
         by_key: bool,
+        kind: TextKind,
     ) -> SqlResult<Vec<bool>> {
         let forms = Arc::clone(&self.cache(shape).forms);
-        let text = self.text(shape, TextKind::Lock, 1);
+        let text = self.text(shape, kind, 1);
         let mut present = Vec::with_capacity(rows.len());
         for row in rows {
             let found = self.fetch(&shape.plan, &forms, Arc::clone(&text), arena, &[*row], by_key).await?;

@@ -309,6 +309,21 @@ impl SqlConnection for Session {
         Ok(found)
     }
 
+    async fn exist(&mut self, plan: &TablePlan, arena: &Arena, keys: &[CellRange]) -> SqlResult<Vec<bool>> {
+        let mut out = PgArguments::default();
+        arrays(plan, arena, keys, key_cells(plan), None, &mut out)?;
+        let rows = self.fetch(statements::exist(plan).into(), out, &plan.name).await?;
+        let mut found = vec![false; keys.len()];
+        for row in &rows {
+            if let [Value::I64(number)] = row.as_slice()
+                && let Some(there) = usize::try_from(*number - 1).ok().and_then(|at| found.get_mut(at))
+            {
+                *there = true;
+            }
+        }
+        Ok(found)
+    }
+
     async fn advance_sequence(&mut self, plan: &TablePlan, column: usize, highest: i64) -> SqlResult<()> {
         let name = &plan.columns[column].name;
         let sequences = plan.description.sequences.iter();

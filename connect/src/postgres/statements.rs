@@ -183,3 +183,10 @@ pub(super) fn update_columns(shape: &Shape) -> Vec<usize> {
 pub(super) fn present(plan: &TablePlan) -> String {
     format!("SELECT 1 FROM {} AS t, {} WHERE {} FOR UPDATE OF t", table(plan), source(plan, &plan.key), same_key(plan))
 }
+
+/// Numbers, from 1, of the keys that are there; parameters: the key's columns.
+pub(super) fn exist(plan: &TablePlan) -> String {
+    let numbered = source(plan, &plan.key).replace(" AS u(", " WITH ORDINALITY AS u(");
+    let numbered = format!("{}, number)", numbered.strip_suffix(')').unwrap_or(&numbered));
+    format!("SELECT u.number FROM {numbered} JOIN {} AS t ON {}", table(plan), same_key(plan))
+}

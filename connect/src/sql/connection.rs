@@ -79,6 +79,9 @@ pub trait SqlConnection: Send {
     /// Locks the rows with these keys and says which are there (rule B5); `keys` are key rows, few.
     async fn present(&mut self, plan: &TablePlan, arena: &Arena, keys: &[CellRange]) -> SqlResult<Vec<bool>>;
 
+    /// Which of these keys are there, without locking: the slow path asks for many parents at a time. `keys` are key rows of `plan`.
+    async fn exist(&mut self, plan: &TablePlan, arena: &Arena, keys: &[CellRange]) -> SqlResult<Vec<bool>>;
+
     /// Moves the counter behind a column forward so that it never allots `highest` or less again, keeping its own class: the next value
     /// stays ≡ start (mod increment). Never backwards. Engines whose counters follow explicit ids do nothing.
     async fn advance_sequence(&mut self, plan: &TablePlan, column: usize, highest: i64) -> SqlResult<()> {

@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use topology::batch::WriteTable;
 use topology::data::Kind;
 use topology::record::EntityId;
-use topology::table::{Generated, TableDescription};
+use topology::table::{ColumnDescription, Generated, TableDescription};
 use topology::{Error, ErrorKind, Stage};
 
 use super::error::{SqlError, SqlResult};
@@ -25,6 +25,18 @@ pub struct PlanColumn {
     pub generated: Generated,
     /// True when the column's collation may equate different text.
     pub equates: bool,
+}
+
+impl PlanColumn {
+    fn of(live: &ColumnDescription) -> PlanColumn {
+        PlanColumn {
+            name: Arc::clone(&live.name),
+            kind: live.kind.clone(),
+            native: Arc::clone(&live.native),
+            generated: live.generated,
+            equates: live.collation.as_ref().is_some_and(|collation| !collation.exact),
+        }
+    }
 }
 
 /// A table as it is written.
@@ -69,19 +81,27 @@ impl TablePlan {
                     column.name, table.name
                 )));
             }
-            columns.push(PlanColumn {
-                name: Arc::clone(&live.name),
-                kind: live.kind.clone(),
-                native: Arc::clone(&live.native),
-                generated: live.generated,
-                equates: live.collation.as_ref().is_some_and(|collation| !collation.exact),
-            });
+            columns.push(PlanColumn::of(live));
         }
         Ok(TablePlan {
             entity: table.entity,
             name: Arc::clone(&table.name),
             columns,
             key: table.key.clone(),
+            only_primary_key: description.only_primary_key(),
+            description,
+        })
+    }
+
+    /// A plan for looking rows up by some of a table's columns: `columns` are all there is, and the key. `None` if one is missing.
+    pub fn lookup(description: Arc<TableDescription>, columns: &[Arc<str>]) -> Option<TablePlan> {
+        let live: Vec<_> = columns.iter().map(|name| description.column(name)).collect::<Option<_>>()?;
+        let columns: Vec<PlanColumn> = live.into_iter().map(PlanColumn::of).collect();
+        Some(TablePlan {
+            entity: EntityId(u16::MAX),
+            name: Arc::clone(&description.name),
+            key: (0..columns.len()).collect(),
+            columns,
             only_primary_key: description.only_primary_key(),
             description,
         })

@@ -149,10 +149,8 @@ pub struct Statements {
     pub lock_read: String,
     /// → milliseconds.
     pub now: String,
-    /// task → offset, ordinal, key_hash, other_key_hash, state, waits_for, in order; those with a key that are not history.
+    /// task → key_hash, other_key_hash, state, waits_for, retry_at_ms, in order of offsets; those with a key that are not history.
     pub held_keys: String,
-    /// task, offset, ordinal.
-    pub held_delete: String,
     /// task, offset, ordinal → attempts, first_failed_at_ms.
     pub held_age: String,
     /// One more attempt failed: state, class, code, message, retry_at_ms, waits_for, task, offset, ordinal.
@@ -218,10 +216,9 @@ impl Statements {
             lock_read: text("SELECT [epoch], [owner], [next_offset] FROM [tidelock_progress] WHERE {task}{lock}"),
             now: text("SELECT {now}"),
             held_keys: text(
-                "SELECT [offset], [ordinal], [key_hash], [other_key_hash], [state], [waits_for] FROM [tidelock_held] \
+                "SELECT [key_hash], [other_key_hash], [state], [waits_for], [retry_at_ms] FROM [tidelock_held] \
                  WHERE {task} AND [state] <> 'superseded' AND [key_hash] IS NOT NULL ORDER BY [offset], [ordinal]",
             ),
-            held_delete: text("DELETE FROM [tidelock_held] WHERE {held}"),
             held_age: text("SELECT [attempts], [first_failed_at_ms] FROM [tidelock_held] WHERE {held}"),
             held_fail: text(
                 "UPDATE [tidelock_held] SET [attempts] = [attempts] + 1, [state] = {name}, [class] = {name}, [code] = {name}, \

@@ -326,6 +326,38 @@ async fn a_missing_column_pauses_its_topic_and_nothing_else(target: &mut Target)
     assert_eq!(target.value("SELECT title FROM posts WHERE id = 2").await, "back");
 }
 
+async fn a_discarded_head_lets_its_followers_go(target: &mut Target) {
+    let tables = blog(target).await;
+    let mut writer = target.writer(&tables);
+    let mut claims = [claim(&mut writer, "t", 0, 1).await];
+    target.run(&["INSERT INTO users VALUES (8, 'other', 'o')"]).await;
+    for (user, title) in [(7, "first"), (8, "second")] {
+        let batch = Builder::new(&claims, &tables).upsert(1, &post(1, user, title)).finish();
+        apply(&mut writer, &mut claims, &batch).await;
+    }
+    // An operator discards the head. The lane sees it when it counts.
+    target.run(&["DELETE FROM tidelock_held WHERE state = 'parked'"]).await;
+    writer.held_counts(&claims).await.unwrap();
+    release(&mut writer, &mut claims, &tables, &[(1, post(1, 8, "second").to_vec())]).await;
+    assert_eq!(target.rows("SELECT title FROM posts").await, ["second"]);
+    let batch = Builder::new(&claims, &tables).upsert(1, &post(1, 8, "third")).finish();
+    assert_eq!(apply(&mut writer, &mut claims, &batch).await.outcomes[0].1.applied, 1);
+}
+
+async fn a_truncate_takes_what_waits_for_its_table(target: &mut Target) {
+    let tables = blog(target).await;
+    let mut writer = target.writer(&tables);
+    let mut claims = [claim(&mut writer, "t", 0, 1).await];
+    let batch = Builder::new(&claims, &tables).upsert(1, &post(1, 7, "orphan")).finish();
+    apply(&mut writer, &mut claims, &batch).await;
+    let batch = Builder::new(&claims, &tables).truncate(1).finish();
+    apply(&mut writer, &mut claims, &batch).await;
+    assert!(target.rows(HELD).await.is_empty());
+    target.run(&["INSERT INTO users VALUES (8, 'other', 'o')"]).await;
+    let batch = Builder::new(&claims, &tables).upsert(1, &post(1, 8, "new")).finish();
+    assert_eq!(apply(&mut writer, &mut claims, &batch).await.outcomes[0].1.applied, 1, "the key is free");
+}
+
 async fn what_fails_the_session_writes_nothing_and_the_next_call_connects_again(target: &mut Target) {
     let tables = blog(target).await;
     let mut writer = target.writer(&tables);
@@ -354,5 +386,7 @@ conformance!(
     too_many_dead_records_stop_the_writer_before_commit_and_after_a_restart,
     a_partial_update_without_its_row_waits_for_it,
     a_missing_column_pauses_its_topic_and_nothing_else,
+    a_discarded_head_lets_its_followers_go,
+    a_truncate_takes_what_waits_for_its_table,
     what_fails_the_session_writes_nothing_and_the_next_call_connects_again,
 );

@@ -318,7 +318,7 @@ impl SqlWriter {
             .await
             .map_err(|error| Failure::Failed(error.error))?;
         progress.counts[index].applied += 1;
-        progress.holding.truncated.push(table.hash_seed);
+        progress.holding.truncated = true;
         Ok(())
     }
 
@@ -343,6 +343,9 @@ impl SqlWriter {
             }
         }
         self.wakes.extend(progress.wakes);
+        if progress.holding.truncated {
+            self.stale.extend(batch.spans.iter().map(|span| span.task.clone()));
+        }
         progress.holding.settle(&mut self.held, batch);
         for (span, window) in progress.windows {
             self.dead_windows.insert(batch.spans[span].task.clone(), window);

@@ -5,7 +5,7 @@ use topology::ledger::{Claim, ClaimReply, ClaimRequest, Owner, TaskKey};
 use topology::marks::Marks;
 use topology::{Error, ErrorKind, Stage};
 
-use super::held::HeldKeys;
+use super::held_keys::HeldKeys;
 use super::limit::DeadWindow;
 use super::{SqlWriter, bug};
 use crate::sql::error::{SqlError, SqlResult};
@@ -144,8 +144,7 @@ impl SqlWriter {
             ),
             _ => return Err(bug(format!("ledger row of {} has another shape", request.task))),
         };
-        let rows = session.query(&statements.held_keys, &task).await?;
-        held.push((request.task.clone(), HeldKeys::load(&rows)));
+        held.push((request.task.clone(), HeldKeys::load(session, &statements, &request.task).await?));
         // A claim that is rolled back leaves at most an old window behind, which the next claim replaces.
         self.dead_windows.insert(request.task.clone(), window);
         Ok(ClaimReply::Claimed(claim))

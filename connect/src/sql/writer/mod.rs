@@ -7,12 +7,14 @@
 //! ```
 //!
 //! Files: `claim` takes over tasks, `attempt` runs one transaction, `groups` and `rows` turn changes into statements, `slow` isolates bad
-//! rows, `release` tries held rows again, `held` remembers held keys and stores held rows, `history` makes rows of `mode: append`.
+//! rows, `release` tries held rows again, `held_keys` remembers held keys, `held` and `held_store` hold rows, `history` makes rows of `mode: append`.
 
 mod attempt;
 mod claim;
 mod groups;
 mod held;
+mod held_keys;
+mod held_store;
 mod history;
 mod json;
 mod limit;
@@ -32,7 +34,7 @@ use topology::ledger::{CasOutcome, Claim, ClaimReply, ClaimRequest, TaskKey};
 use topology::sink::{Applied, ApplyError, Capabilities, HeldCounts, HeldRow, SinkWriter};
 use topology::{Error, ErrorKind, Stage};
 
-use self::held::HeldKeys;
+use self::held_keys::HeldKeys;
 pub use self::limit::DeadLimit;
 use self::limit::DeadWindow;
 use self::tables::{EntityTable, OwnTables};
@@ -101,6 +103,8 @@ pub struct SqlWriter {
     held: HashMap<TaskKey, HeldKeys>,
     /// Windows of the dead-letter limit (rule E6).
     dead_windows: HashMap<TaskKey, DeadWindow>,
+    /// Tasks whose held keys are to be read again before the next batch.
+    stale: Vec<TaskKey>,
     /// Rows of our own tables and of history tables, built per batch.
     scratch: Arena,
     /// Normalised names of parent tables that got rows, and when children were last woken.
@@ -146,6 +150,7 @@ impl SqlWriter {
             tables,
             held: HashMap::new(),
             dead_windows: HashMap::new(),
+            stale: Vec::new(),
             scratch: Arena::default(),
             wakes: Vec::new(),
             woken_at: None,
@@ -224,10 +229,20 @@ impl SqlWriter {
             return Ok(());
         }
         let Some(session) = self.session.as_deref_mut() else { return Ok(()) };
-        for parent in std::mem::take(&mut self.wakes) {
+        while let Some(parent) = self.wakes.last() {
             session.execute(&self.statements.held_wake, &[Value::Text(parent.to_string())]).await?;
+            self.wakes.pop();
         }
         self.woken_at = Some(Instant::now());
+        Ok(())
+    }
+
+    async fn refresh_held(&mut self) -> SqlResult<()> {
+        if self.stale.is_empty() {
+            return Ok(());
+        }
+        self.reload_held(self.stale.clone()).await?;
+        self.stale.clear();
         Ok(())
     }
 
@@ -328,7 +343,13 @@ impl SinkWriter for SqlWriter {
     }
 
     async fn apply(&mut self, batch: &ChangeBatch) -> Result<Applied, ApplyError> {
-        if let Err(error) = self.enter().await {
+        let ready = match self.enter().await {
+            Ok(()) => self.refresh_held().await,
+            Err(error) => Err(error),
+        };
+        if let Err(error) = ready {
+            self.close();
+            self.busy = false;
             return Err(ApplyError::Failed(error.error));
         }
         let result = match self.apply_batch(batch).await {

@@ -7,7 +7,7 @@ use topology::data::{Cell, Value};
 use topology::moves::{self, Halves, Present, Word, WordChange, plan_move};
 
 use super::groups::{GroupKind, kind_of_row};
-use super::held::now_ms;
+use super::held_store::now_ms;
 use super::rows::{MoveNotes, Writing, row_missing};
 use super::tables::EntityTable;
 use crate::sql::error::SqlResult;

@@ -6,19 +6,42 @@
 //! parked ──data, or too long──► dead, followers due
 //! ```
 
-use std::sync::Arc;
+use std::collections::{HashMap, HashSet};
 
-use topology::batch::ChangeBatch;
-use topology::data::Value;
+use topology::batch::{Change, ChangeBatch, ChangeKind, HeldId};
+use topology::data::{Cell, Value};
 use topology::{Error, ErrorKind, Stage};
 
 use super::attempt::Progress;
 use super::claim::task_values;
-use super::held::{Hashes, HeldState, NOT_DUE, message, now_ms, waits_for};
+use super::groups::{Group, GroupKind};
+use super::held::{HeldState, message, waits_for};
+use super::held_keys::{Hashes, NOT_DUE};
+use super::held_store::now_ms;
 use super::moves::{HALF_WAITS, pair_of};
 use super::rows::MoveNotes;
 use super::{Failure, SqlWriter};
-use crate::sql::error::SqlError;
+use crate::sql::error::{SqlError, SqlResult};
+
+/// One held row that is tried.
+struct Try {
+    index: usize,
+    span: usize,
+    entity: usize,
+    change: Change,
+    hashes: Hashes,
+}
+
+/// What is known so far.
+#[derive(Default)]
+struct Releasing {
+    /// The database's clock, read when first needed.
+    now_ms: Option<i64>,
+    /// (span, key hash) that failed again: later rows of the key stay as they are.
+    blocked: HashSet<(usize, u64)>,
+    /// Applied: (span, id), to be deleted at the end.
+    done: Vec<(usize, HeldId)>,
+}
 
 impl SqlWriter {
     pub(super) async fn release(
@@ -27,8 +50,8 @@ impl SqlWriter {
         excluded: &[bool],
         progress: &mut Progress,
     ) -> Result<(), Failure> {
-        // (span, key hash) that failed again: later rows of the key stay as they are.
-        let mut blocked: Vec<(usize, u64)> = Vec::new();
+        let mut releasing = Releasing::default();
+        let mut run: Vec<Try> = Vec::new();
         for index in 0..batch.records.len() {
             let record = &batch.records[index];
             let span = usize::from(batch.span_of_slot[usize::from(record.slot.0)]);
@@ -38,55 +61,103 @@ impl SqlWriter {
             let entity = usize::from(record.entity.0);
             let change = self.unreduced(batch, entity, index);
             let table = self.tables[entity].as_ref().expect("planned before BEGIN");
-            let hashes = Hashes::of(table, batch, &change);
-            if hashes.iter().any(|hash| blocked.contains(&(span, hash))) {
-                progress.take_back(entity, 1);
-                continue;
+            let tried = Try { index, span, entity, change, hashes: Hashes::of(table, batch, &change) };
+            // Rows of different keys that go into one statement are written together, as children of one parent mostly are.
+            let joins = change.kind == ChangeKind::Upsert
+                && run.iter().all(|other| {
+                    other.entity == entity
+                        && other.change.kind == ChangeKind::Upsert
+                        && (other.span != span || other.hashes.key != tried.hashes.key)
+                });
+            if !joins {
+                self.release_run(batch, std::mem::take(&mut run), &mut releasing, progress).await?;
             }
-            let is_half = pair_of(batch, &change).is_some();
-            let attempts =
-                if is_half { self.age(batch, index, span).await?.map_or(0, |(attempts, _)| attempts) } else { 0 };
-            let mut notes = MoveNotes::default();
-            let written = self.write_record(batch, entity, &change, attempts as i32, &mut notes, progress).await?;
-            let written = match written {
-                Ok(()) if !notes.parked.is_empty() => Err(half_waits()),
-                other => other,
-            };
-            match written {
-                Ok(()) => {
-                    progress.wakes.extend(notes.wakes);
-                    self.released(batch, index, span, hashes, progress).await?;
+            run.push(tried);
+        }
+        self.release_run(batch, run, &mut releasing, progress).await?;
+        self.delete_released(batch, &releasing.done).await
+    }
+
+    async fn release_run(
+        &mut self,
+        batch: &ChangeBatch,
+        run: Vec<Try>,
+        releasing: &mut Releasing,
+        progress: &mut Progress,
+    ) -> Result<(), Failure> {
+        let mut free: Vec<Try> = Vec::with_capacity(run.len());
+        for tried in run {
+            if tried.hashes.iter().any(|hash| releasing.blocked.contains(&(tried.span, hash))) {
+                progress.take_back(tried.entity, 1);
+            } else {
+                free.push(tried);
+            }
+        }
+        let mut errors: HashMap<u32, SqlError> = HashMap::new();
+        if free.len() > 1 {
+            let entity = free[0].entity;
+            let group = Group { kind: GroupKind::Upsert, changes: free.iter().map(|tried| tried.change).collect() };
+            let mut failed = Vec::new();
+            self.write_isolating(batch, entity, &group, progress, &mut failed).await?;
+            for failed in failed {
+                errors.insert(failed.change.first_record, self.judge_unknown(failed.error).await?);
+            }
+        } else if let Some(tried) = free.first()
+            && let Err(error) = self.try_one(batch, tried, progress).await?
+        {
+            errors.insert(tried.change.first_record, error);
+        }
+        for tried in free {
+            match errors.remove(&tried.change.first_record) {
+                None => {
+                    releasing.done.push((tried.span, batch.releases[tried.index]));
+                    progress.holding.removed.push((tried.span, tried.hashes, false));
+                    self.free_followers(batch, tried.span, tried.hashes).await?;
                 }
-                Err(error) => {
-                    let half = self.leave_word(batch, entity, &change).await?;
-                    let dead = self.failed_again(batch, index, span, entity, hashes, (error, half), progress).await?;
-                    if !dead {
-                        blocked.extend(hashes.iter().map(|hash| (span, hash)));
-                    }
-                }
+                Some(error) => self.failed_again(batch, &tried, error, releasing, progress).await?,
             }
         }
         Ok(())
     }
 
-    /// The row is applied: it goes, and what waited behind it is due.
-    async fn released(
+    async fn try_one(
         &mut self,
         batch: &ChangeBatch,
-        index: usize,
-        span: usize,
-        hashes: Hashes,
+        tried: &Try,
         progress: &mut Progress,
-    ) -> Result<(), Failure> {
-        let id = batch.releases[index];
-        let mut values = task_values(&batch.spans[span].task).to_vec();
-        values.extend([Value::I64(id.offset), Value::I64(i64::from(id.ordinal))]);
-        let session = self.session.as_deref_mut().expect("enter() opened a session");
-        session.execute(&self.statements.held_delete, &values).await.map_err(|error| Failure::Failed(error.error))?;
-        for hash in hashes.iter() {
-            progress.holding.removed.push((span, hash, false));
+    ) -> Result<SqlResult<()>, Failure> {
+        let is_half = pair_of(batch, &tried.change).is_some();
+        let age = if is_half { self.age(batch, tried.index, tried.span).await? } else { None };
+        let attempts = age.map_or(0, |(attempts, _)| i32::try_from(attempts).unwrap_or(i32::MAX));
+        let mut notes = MoveNotes::default();
+        match self.write_record(batch, tried.entity, &tried.change, attempts, &mut notes, progress).await? {
+            Ok(()) if !notes.parked.is_empty() => Ok(Err(half_waits())),
+            Ok(()) => {
+                progress.wakes.extend(notes.wakes);
+                Ok(Ok(()))
+            }
+            Err(error) => Ok(Err(error)),
         }
-        self.free_followers(batch, span, hashes).await
+    }
+
+    /// What is applied is held no more.
+    async fn delete_released(&mut self, batch: &ChangeBatch, done: &[(usize, HeldId)]) -> Result<(), Failure> {
+        if done.is_empty() {
+            return Ok(());
+        }
+        self.scratch.clear();
+        let mut keys = Vec::with_capacity(done.len());
+        for (span, id) in done {
+            let mut cells: Vec<Cell> = Vec::with_capacity(6);
+            for value in task_values(&batch.spans[*span].task) {
+                cells.push(self.scratch.push_value(&value));
+            }
+            cells.extend([Cell::I64(id.offset), Cell::I64(i64::from(id.ordinal))]);
+            keys.push(self.scratch.push_cells(&cells));
+        }
+        let session = self.session.as_deref_mut().expect("enter() opened a session");
+        let deleted = session.write_rows(&self.own.held_delete, &self.scratch, &keys).await;
+        deleted.map(|_| ()).map_err(|error| Failure::Failed(error.error))
     }
 
     async fn free_followers(&mut self, batch: &ChangeBatch, span: usize, hashes: Hashes) -> Result<(), Failure> {
@@ -109,9 +180,7 @@ impl SqlWriter {
 
     /// (attempts, time of the first failure) of a held row.
     async fn age(&mut self, batch: &ChangeBatch, index: usize, span: usize) -> Result<Option<(i64, i64)>, Failure> {
-        let id = batch.releases[index];
-        let mut row = task_values(&batch.spans[span].task).to_vec();
-        row.extend([Value::I64(id.offset), Value::I64(i64::from(id.ordinal))]);
+        let row = held_values(batch, index, span);
         let session = self.session.as_deref_mut().expect("enter() opened a session");
         let found =
             session.query(&self.statements.held_age, &row).await.map_err(|error| Failure::Failed(error.error))?;
@@ -121,28 +190,28 @@ impl SqlWriter {
         })
     }
 
-    /// One more attempt failed: later again, or dead. True when dead.
-    #[allow(clippy::too_many_arguments)] // all of them name one held row
+    /// One more attempt failed: later again, or dead.
     async fn failed_again(
         &mut self,
         batch: &ChangeBatch,
-        index: usize,
-        span: usize,
-        entity: usize,
-        hashes: Hashes,
-        (error, half): (SqlError, Option<Arc<str>>),
+        tried: &Try,
+        error: SqlError,
+        releasing: &mut Releasing,
         progress: &mut Progress,
-    ) -> Result<bool, Failure> {
+    ) -> Result<(), Failure> {
         let fatal = |error: SqlError| Failure::Failed(error.error);
-        let id = batch.releases[index];
-        let mut row = task_values(&batch.spans[span].task).to_vec();
-        row.extend([Value::I64(id.offset), Value::I64(i64::from(id.ordinal))]);
+        let Try { index, span, entity, change, hashes } = tried;
+        progress.take_back(*entity, 1);
+        let half = self.leave_word(batch, *entity, change).await?;
+        // Discarded by an operator meanwhile: nothing to keep.
+        let Some((attempts, first_failed)) = self.age(batch, *index, *span).await? else { return Ok(()) };
         let limits = self.options.held;
         let session = self.session.as_deref_mut().expect("enter() opened a session");
-        let now = now_ms(session, &self.statements.now).await.map_err(fatal)?;
-        // Discarded by an operator meanwhile: nothing to keep.
-        let Some((attempts, first_failed)) = self.age(batch, index, span).await? else { return Ok(true) };
-        let session = self.session.as_deref_mut().expect("enter() opened a session");
+        let now = match releasing.now_ms {
+            Some(now) => now,
+            None => now_ms(session, &self.statements.now).await.map_err(fatal)?,
+        };
+        releasing.now_ms = Some(now);
         let gave_up = now - first_failed >= limits.dead_after_ms
             || limits.attempts_max.is_some_and(|limit| attempts + 1 >= limit);
         let dead = gave_up || error.kind() != ErrorKind::Dependency;
@@ -153,7 +222,7 @@ impl SqlWriter {
             let delay = limits.retry_first_ms.saturating_mul(1 << doublings).min(limits.retry_cap_ms);
             (HeldState::Parked, now + delay)
         };
-        let table = self.tables[entity].as_ref().expect("planned before BEGIN");
+        let table = self.tables[*entity].as_ref().expect("planned before BEGIN");
         let waits_for = half.or_else(|| waits_for(table, &error));
         let mut values = vec![
             Value::Text(state.name().to_owned()),
@@ -163,25 +232,34 @@ impl SqlWriter {
             Value::I64(retry_at),
             waits_for.map_or(Value::Null, |name| Value::Text(name.to_string())),
         ];
-        values.extend(row);
+        values.extend(held_values(batch, *index, *span));
         session.execute(&self.statements.held_fail, &values).await.map_err(fatal)?;
-        progress.take_back(entity, 1);
         if dead {
-            progress.counts[entity].dead += 1;
-            for hash in hashes.iter() {
-                progress.holding.removed.push((span, hash, true));
-            }
-            self.free_followers(batch, span, hashes).await?;
-            return Ok(true);
+            progress.counts[*entity].dead += 1;
+            progress.holding.removed.push((*span, *hashes, true));
+            return self.free_followers(batch, *span, *hashes).await;
         }
+        let keys = self.held.get(&batch.spans[*span].task);
         for hash in hashes.iter() {
+            releasing.blocked.insert((*span, hash));
+            if keys.is_some_and(|keys| keys.waiting(hash) <= 1) {
+                continue;
+            }
             let mut values = vec![Value::I64(NOT_DUE)];
-            values.extend(task_values(&batch.spans[span].task));
+            values.extend(task_values(&batch.spans[*span].task));
             values.extend([Value::I64(hash.cast_signed()), Value::I64(hash.cast_signed())]);
             session.execute(&self.statements.held_hold_followers, &values).await.map_err(fatal)?;
         }
-        Ok(false)
+        Ok(())
     }
+}
+
+/// Names one held row: task, offset, ordinal.
+fn held_values(batch: &ChangeBatch, index: usize, span: usize) -> Vec<Value> {
+    let id = batch.releases[index];
+    let mut values = task_values(&batch.spans[span].task).to_vec();
+    values.extend([Value::I64(id.offset), Value::I64(i64::from(id.ordinal))]);
+    values
 }
 
 fn half_waits() -> SqlError {

@@ -7,11 +7,13 @@
 use std::sync::Arc;
 
 use topology::batch::{Change, ChangeBatch};
-use topology::{Error, ErrorKind};
+use topology::data::Cell;
+use topology::{Error, ErrorKind, Stage};
 
 use super::attempt::{Progress, with_entity};
-use super::groups::{Group, kind_of};
+use super::groups::{Group, GroupKind, kind_of};
 use super::rows::{self, MoveNotes};
+use super::tables::Parent;
 use super::{Failure, SqlWriter, moves};
 use crate::sql::error::{SqlError, SqlResult};
 use crate::sql::plan::Written;
@@ -20,7 +22,14 @@ use crate::sql::plan::Written;
 pub(crate) struct FailedChange {
     pub(crate) entity: usize,
     pub(crate) change: Change,
+    pub(crate) error: SqlError,
 }
+
+/// Code of a row whose parent was looked for and is not there.
+pub(crate) const PARENT_MISSING: &str = "parent-missing";
+
+/// From so many rows on, one look for all parents is cheaper than halving.
+const LOOK_FOR_PARENTS_FROM: usize = 4;
 
 impl SqlWriter {
     /// Writes what can be written of a group; the rest goes to `failed`.
@@ -32,13 +41,22 @@ impl SqlWriter {
         progress: &mut Progress,
         failed: &mut Vec<FailedChange>,
     ) -> Result<(), Failure> {
-        let mut parts = vec![(0, group.changes.len())];
-        let mut unknown: (usize, Option<SqlError>) = (0, None);
+        let mut orphans = self.orphans(batch, entity, group).await?;
+        let mut changes = Vec::with_capacity(group.changes.len());
+        for (at, change) in group.changes.iter().enumerate() {
+            match orphans.get_mut(at).and_then(Option::take) {
+                Some(error) => failed.push(FailedChange { entity, change: *change, error }),
+                None => changes.push(*change),
+            }
+        }
+        let mut parts = if changes.is_empty() { Vec::new() } else { vec![(0, changes.len())] };
+        let (mut unknown, mut written_parts) = (0, 0);
         while let Some((start, end)) = parts.pop() {
-            let part = Group { kind: group.kind, changes: group.changes[start..end].to_vec() };
+            let part = Group { kind: group.kind, changes: changes[start..end].to_vec() };
             let mut notes = MoveNotes::default();
             match self.write_guarded(batch, entity, &part, 0, &mut notes).await? {
                 Ok(written) => {
+                    written_parts += 1;
                     self.after_moves(batch, entity, notes, progress);
                     self.after_group(batch, entity, &part, written, progress).await?;
                 }
@@ -48,18 +66,62 @@ impl SqlWriter {
                     parts.push((start, middle));
                 }
                 Err(error) => {
-                    failed.push(FailedChange { entity, change: part.changes[0] });
-                    if !error.known {
-                        unknown = (unknown.0 + 1, Some(error));
+                    unknown += usize::from(!error.known);
+                    if unknown > 1 && written_parts == 0 && parts.is_empty() {
+                        // When every row fails, in ways that nobody has classified, it is not the rows (rule E2).
+                        return Err(Failure::Failed(error.error));
                     }
+                    failed.push(FailedChange { entity, change: part.changes[0], error });
                 }
             }
         }
-        match unknown {
-            // When every row fails in a way that nobody has classified, it is not the rows (rule E2).
-            (count, Some(error)) if count == group.changes.len() && count > 1 => Err(Failure::Failed(error.error)),
-            _ => Ok(()),
+        Ok(())
+    }
+
+    /// Of each row of a group, an error if a parent is not there. Children often come before their parents, by whole batches, as when
+    /// topics are read from their start: halving would then look at every row alone.
+    async fn orphans(
+        &mut self,
+        batch: &ChangeBatch,
+        entity: usize,
+        group: &Group,
+    ) -> Result<Vec<Option<SqlError>>, Failure> {
+        let session = self.session.as_deref_mut().expect("enter() opened a session");
+        let table = self.tables[entity].as_ref().expect("planned before BEGIN");
+        let writes_rows = matches!(group.kind, GroupKind::Upsert | GroupKind::InsertIfAbsent | GroupKind::Replace);
+        if !writes_rows || group.changes.len() < LOOK_FOR_PARENTS_FROM {
+            return Ok(Vec::new());
         }
+        let mut found: Vec<Option<SqlError>> = group.changes.iter().map(|_| None).collect();
+        for parent in &table.parents {
+            self.scratch.clear();
+            let mut keys = Vec::with_capacity(group.changes.len());
+            let mut children = Vec::with_capacity(group.changes.len());
+            for (at, change) in group.changes.iter().enumerate() {
+                let row = batch.arena.row(change.row);
+                // A NULL in the key refers to nothing.
+                if parent.columns.iter().any(|column| row[*column].is_null()) {
+                    continue;
+                }
+                let key: Vec<Cell> = parent
+                    .columns
+                    .iter()
+                    .map(|column| self.scratch.push_value(&batch.arena.value(row[*column])))
+                    .collect();
+                keys.push(self.scratch.push_cells(&key));
+                children.push(at);
+            }
+            let there = match session.exist(&parent.plan, &self.scratch, &keys).await {
+                Ok(there) => there,
+                // A value that the parent's column can't hold: leave it to the write to say so.
+                Err(error) if error.kind() == ErrorKind::Data && error.error.code.is_none() => continue,
+                Err(error) => return Err(Failure::Failed(error.error)),
+            };
+            for (at, _) in children.iter().zip(there).filter(|(_, there)| !there) {
+                found[*at].get_or_insert_with(|| parent_missing(&table.plan.name, parent));
+            }
+        }
+        Ok(found)
     }
 
     /// One write between savepoint and release. The inner error is about rows and is undone; the outer one ends the transaction.
@@ -83,14 +145,6 @@ impl SqlWriter {
             Err(error) if error.is_about_rows() => {
                 *notes = MoveNotes::default();
                 writing.session.rollback_to_savepoint().await.map_err(fatal)?;
-                if !error.known && part.changes.len() == 1 {
-                    // Rule E2: an unknown code is data only if one row is isolated and the database is well otherwise.
-                    let probe = writing.session.query(&writing.statements.now, &[]).await;
-                    probe.map_err(|_| Failure::Failed(error_copy(&error.error)))?;
-                    let error =
-                        SqlError { known: true, error: Error { kind: ErrorKind::Data, ..error.error }, ..error };
-                    return Ok(Err(error));
-                }
                 Ok(Err(error))
             }
             Err(error) => Err(with_entity(entity, error)),
@@ -104,19 +158,27 @@ impl SqlWriter {
         failed: Vec<FailedChange>,
         progress: &mut Progress,
     ) -> Result<(), Failure> {
-        let mut records: Vec<(usize, usize)> = Vec::new();
-        for FailedChange { entity, change } in &failed {
-            records.extend(batch.records_of(change).map(|record| (record, *entity)));
+        let mut records: Vec<(usize, usize, Option<SqlError>)> = Vec::new();
+        for FailedChange { entity, change, error } in failed {
+            if change.first_record == change.last_record && error.error.code.as_deref() == Some(PARENT_MISSING) {
+                records.push((change.first_record as usize, entity, Some(error)));
+                continue;
+            }
+            records.extend(batch.records_of(&change).map(|record| (record, entity, None)));
         }
-        records.sort_unstable();
-        for (record, entity) in records {
+        records.sort_unstable_by_key(|(record, ..)| *record);
+        for (record, entity, error) in records {
             let change = self.unreduced(batch, entity, record);
             let table = self.tables[entity].as_ref().expect("planned before BEGIN");
             if progress.holding.queue_if_held(&self.held, table, batch, entity, &change) {
                 continue;
             }
             let mut notes = MoveNotes::default();
-            match self.write_record(batch, entity, &change, 0, &mut notes, progress).await? {
+            let written = match error {
+                Some(error) => Err(error),
+                None => self.write_record(batch, entity, &change, 0, &mut notes, progress).await?,
+            };
+            match written {
                 Ok(()) => self.after_moves(batch, entity, notes, progress),
                 Err(error) => {
                     let half = self.leave_word(batch, entity, &change).await?;
@@ -146,14 +208,19 @@ impl SqlWriter {
                 self.after_group(batch, entity, &part, written, progress).await?;
                 Ok(Ok(()))
             }
-            Err(error) if error.known => Ok(Err(error)),
-            Err(error) => {
-                // Rule E2: an unknown code is data only if one row is isolated and the database is well otherwise.
-                let session = self.session.as_deref_mut().expect("enter() opened a session");
-                let probe = session.query(&self.statements.now, &[]).await;
-                probe.map_err(|_| Failure::Failed(error_copy(&error.error)))?;
-                Ok(Err(SqlError { known: true, error: Error { kind: ErrorKind::Data, ..error.error }, ..error }))
-            }
+            Err(error) => Ok(Err(self.judge_unknown(error).await?)),
+        }
+    }
+
+    /// Rule E2: the unknown error of one isolated row is data if the database is well otherwise.
+    pub(super) async fn judge_unknown(&mut self, error: SqlError) -> Result<SqlError, Failure> {
+        if error.known {
+            return Ok(error);
+        }
+        let session = self.session.as_deref_mut().expect("enter() opened a session");
+        match session.query(&self.statements.now, &[]).await {
+            Ok(_) => Ok(SqlError { known: true, error: Error { kind: ErrorKind::Data, ..error.error }, ..error }),
+            Err(_) => Err(Failure::Failed(error.error)),
         }
     }
 
@@ -176,8 +243,10 @@ impl SqlWriter {
     }
 }
 
-fn error_copy(error: &Error) -> Error {
-    let mut copy = Error::new(error.kind, error.stage, error.description, error.detail.clone());
-    copy.code = error.code.clone();
-    copy
+fn parent_missing(table: &str, parent: &Parent) -> SqlError {
+    let name = &parent.plan.name;
+    let detail = format!("table {table:?}, constraint {:?}: table {name:?} has no such row yet", parent.constraint);
+    let error = Error::new(ErrorKind::Dependency, Stage::Write, "cannot write row", detail).with_code(PARENT_MISSING);
+    let constraint = Some(Arc::clone(&parent.constraint));
+    SqlError { constraint, parent: Some(Arc::clone(name)), ..SqlError::known(error) }
 }

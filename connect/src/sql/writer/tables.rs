@@ -11,7 +11,9 @@ use topology::{Error, ErrorKind, Stage};
 
 use super::history::HISTORY_COLUMNS;
 use super::{Failure, SqlWriter};
+use crate::sql::connection::SqlConnection;
 use crate::sql::dialect::{Dialect, OwnType};
+use crate::sql::error::{SqlError, SqlResult};
 use crate::sql::plan::{RowOperation, Shape, TablePlan};
 use crate::sql::statements::{HELD, HELD_COLUMNS, MOVED, MOVED_COLUMNS};
 
@@ -32,8 +34,20 @@ pub(crate) struct EntityTable {
     pub(crate) hash_seed: u64,
     /// The table's name without schema, lower case: how children name what they wait for.
     pub(crate) parent_name: Arc<str>,
+    /// Foreign keys to other tables, all of whose columns are written.
+    pub(crate) parents: Vec<Parent>,
     /// Per sequence of the plan: the highest explicit id it was moved past.
     pub(crate) sequence_marks: Vec<(usize, i64, i64)>,
+}
+
+/// A foreign key whose parents can be looked up before the children are written.
+pub(crate) struct Parent {
+    /// Its name.
+    pub(crate) constraint: Arc<str>,
+    /// The child's columns, as indexes in the plan.
+    pub(crate) columns: Vec<usize>,
+    /// The parent by its referenced columns.
+    pub(crate) plan: TablePlan,
 }
 
 /// A table name as `waits_for` spells it.
@@ -72,6 +86,7 @@ impl EntityTable {
             updates: Vec::new(),
             hash_seed: xxhash_rust::xxh3::xxh3_64(mapped.name.as_bytes()),
             parent_name: parent_name(&mapped.name),
+            parents: Vec::new(),
             sequence_marks,
             plan,
         })
@@ -107,6 +122,8 @@ fn history_table(mapped: &WriteTable) -> WriteTable {
 /// Plans of our own tables, known without asking the catalogue.
 pub(crate) struct OwnTables {
     pub(crate) held: Shape,
+    /// Held rows by key.
+    pub(crate) held_delete: Shape,
     /// Word of a key change, if there is none.
     pub(crate) leave_word: Shape,
     /// Word of a key change, whatever there is.
@@ -159,6 +176,7 @@ impl OwnTables {
         let moved = own_plan(dialect, MOVED, &MOVED_COLUMNS, 3);
         OwnTables {
             held: shape(&held, RowOperation::Insert),
+            held_delete: shape(&held, RowOperation::Delete),
             leave_word: shape(&moved, RowOperation::InsertIfAbsent),
             set_word: shape(&moved, RowOperation::Upsert),
         }
@@ -174,14 +192,44 @@ impl SqlWriter {
         let sink = &self.options.tables[entity];
         let name = &sink.table.name;
         let session = self.session.as_deref_mut().expect("enter() opened a session");
-        let Some(description) = session.describe(name).await.map_err(|error| Failure::Failed(error.error))? else {
-            let detail = format!("there is no table {name:?}; create it or correct the configuration");
-            let error = Error::new(ErrorKind::Schema, Stage::Write, "cannot plan statements", detail);
-            return Err(Failure::Schema(entity, error.with_code("missing")));
+        let described = match session.describe(name).await {
+            Ok(Some(description)) => description,
+            Ok(None) => {
+                let detail = format!("there is no table {name:?}; create it or correct the configuration");
+                let error = Error::new(ErrorKind::Schema, Stage::Write, "cannot plan statements", detail);
+                return Err(Failure::Schema(entity, error.with_code("missing")));
+            }
+            Err(error) => return Err(self.give_up(error)),
         };
         let reduce = ReduceTable::new(&sink.table, sink.snapshot);
-        let table = EntityTable::new(&sink.table, reduce, description);
-        self.tables[entity] = Some(table.map_err(|error| Failure::Schema(entity, error))?);
+        let table = EntityTable::new(&sink.table, reduce, described);
+        let mut table = table.map_err(|error| Failure::Schema(entity, error))?;
+        table.parents = match parents(session, &table.plan).await {
+            Ok(parents) => parents,
+            Err(error) => return Err(self.give_up(error)),
+        };
+        self.tables[entity] = Some(table);
         Ok(())
     }
+
+    /// The catalogue could not be read: nothing is known of the session.
+    fn give_up(&mut self, error: SqlError) -> Failure {
+        self.close();
+        Failure::Failed(error.error)
+    }
+}
+
+async fn parents(session: &mut dyn SqlConnection, plan: &TablePlan) -> SqlResult<Vec<Parent>> {
+    let mut parents = Vec::new();
+    for key in &plan.description.foreign_keys {
+        let names = key.columns.iter().map(|at| &plan.description.columns[*at].name);
+        let columns: Option<Vec<usize>> =
+            names.map(|name| plan.columns.iter().position(|column| column.name == *name)).collect();
+        // A table may be its own parent: then rows of one statement can be each other's.
+        let Some(columns) = columns.filter(|_| parent_name(&key.parent) != parent_name(&plan.name)) else { continue };
+        let Some(parent) = session.describe(&key.parent).await? else { continue };
+        let Some(lookup) = TablePlan::lookup(Arc::new(parent), &key.parent_columns) else { continue };
+        parents.push(Parent { constraint: Arc::clone(&key.name), columns, plan: lookup });
+    }
+    Ok(parents)
 }

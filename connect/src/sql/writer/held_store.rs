@@ -1,0 +1,274 @@
+//! Storing held rows, and reading them back when they are due (rules H1, H2).
+
+use topology::batch::{ChangeBatch, DeadRecord, HeldId};
+use topology::data::{Arena, Cell, CellRange, Value};
+use topology::ledger::{Claim, TaskKey};
+use topology::sink::{HeldCounts, HeldRow};
+use topology::{Error, ErrorKind};
+
+use super::attempt::{Progress, with_entity};
+use super::claim::task_values;
+use super::held::HeldState;
+use super::held_keys::{Hashes, NOT_DUE};
+use super::{Failure, SqlWriter, json};
+use crate::sql::connection::SqlConnection;
+use crate::sql::error::{SqlError, SqlResult};
+use crate::sql::statements::{counts_text, due_text};
+
+/// Cells of one row of `tidelock_held`, in the order of its columns.
+struct Stored<'a> {
+    task: &'a TaskKey,
+    id: HeldId,
+    entity: &'a str,
+    key: Cell,
+    hashes: Hashes,
+    state: HeldState,
+    class: &'a str,
+    stage: &'a str,
+    code: Option<&'a str>,
+    message: &'a str,
+    now_ms: i64,
+    retry_at_ms: i64,
+    waits_for: Option<&'a str>,
+    raw: &'a topology::record::Raw,
+}
+
+fn store(scratch: &mut Arena, arena: &Arena, row: &Stored<'_>) -> CellRange {
+    let optional = |scratch: &mut Arena, text: Option<&str>| text.map_or(Cell::Null, |text| scratch.push_text(text));
+    let bytes = |scratch: &mut Arena, span: Option<topology::data::Span>| {
+        span.map_or(Cell::Null, |span| Cell::Bytes(scratch.push_bytes(arena.bytes(span))))
+    };
+    let hash = |hash: Option<u64>| hash.map_or(Cell::Null, |hash| Cell::I64(hash.cast_signed()));
+    let headers = match row.raw.headers {
+        Some(span) => Cell::Bytes(scratch.push_bytes(arena.bytes(span))),
+        None => Cell::Bytes(scratch.push_bytes(&[])),
+    };
+    let cells = [
+        scratch.push_text(&row.task.pipeline),
+        scratch.push_text(&row.task.direction),
+        scratch.push_text(&row.task.topic),
+        Cell::I64(i64::from(row.task.partition)),
+        Cell::I64(row.id.offset),
+        Cell::I64(i64::from(row.id.ordinal)),
+        scratch.push_text(row.entity),
+        row.key,
+        hash(row.hashes.key),
+        hash(row.hashes.other),
+        scratch.push_text(row.state.name()),
+        scratch.push_text(row.class),
+        scratch.push_text(row.stage),
+        optional(scratch, row.code),
+        scratch.push_text(row.message),
+        Cell::I64(1),
+        Cell::I64(row.now_ms),
+        Cell::I64(row.retry_at_ms),
+        optional(scratch, row.waits_for),
+        Cell::I64(row.raw.timestamp_ms),
+        bytes(scratch, row.raw.key),
+        bytes(scratch, row.raw.value),
+        headers,
+    ];
+    scratch.push_cells(&cells)
+}
+
+/// Which of several rows made from one record.
+fn ordinal(batch: &ChangeBatch, record: usize) -> i32 {
+    let this = &batch.records[record];
+    let before = batch.records[..record].iter().rev();
+    before.take_while(|other| other.slot == this.slot && other.offset == this.offset).count() as i32
+}
+
+impl SqlWriter {
+    /// Writes what the batch holds, its dead records, and what its full images made history. Last thing before COMMIT (rule B1).
+    pub(super) async fn store_held(
+        &mut self,
+        batch: &ChangeBatch,
+        excluded: &[bool],
+        progress: &mut Progress,
+    ) -> Result<(), Failure> {
+        let failed = |error: SqlError| Failure::Failed(error.error);
+        let session = self.session.as_deref_mut().expect("enter() opened a session");
+        for (span, hash, offset) in &progress.holding.passed {
+            let mut values = task_values(&batch.spans[*span].task).to_vec();
+            values.extend([Value::I64(hash.cast_signed()), Value::I64(*offset)]);
+            session.execute(&self.statements.held_supersede, &values).await.map_err(failed)?;
+        }
+        let dead: Vec<&DeadRecord> = batch
+            .dead
+            .iter()
+            .filter(|dead| !excluded[usize::from(batch.span_of_slot[usize::from(dead.slot.0)])])
+            .collect();
+        if progress.holding.rows.is_empty() && dead.is_empty() {
+            return Ok(());
+        }
+        let now_ms = now_ms(session, &self.statements.now).await.map_err(failed)?;
+        self.scratch.clear();
+        let mut rows = Vec::with_capacity(progress.holding.rows.len() + dead.len());
+        for held in &progress.holding.rows {
+            let table = self.tables[held.entity].as_ref().expect("planned before BEGIN");
+            let record = &batch.records[held.record];
+            let counts = &mut progress.counts[held.entity];
+            counts.applied = counts.applied.saturating_sub(1);
+            let retry_at_ms = match held.state {
+                HeldState::Parked => now_ms + self.options.held.retry_first_ms,
+                HeldState::Queued | HeldState::Dead => NOT_DUE,
+            };
+            if held.state == HeldState::Dead {
+                counts.dead += 1
+            } else {
+                counts.parked += 1
+            }
+            let key_columns = table.mapped.key.iter().map(|at| &table.mapped.columns[*at]);
+            let key = json::object(&mut self.scratch, &batch.arena, key_columns, record.key, false);
+            let row = Stored {
+                task: &batch.span_of(record.slot).task,
+                id: HeldId { offset: record.offset, ordinal: ordinal(batch, held.record) },
+                entity: &table.mapped.name,
+                key,
+                hashes: held.hashes,
+                state: held.state,
+                class: held.kind.name(),
+                stage: held.stage,
+                code: held.code.as_deref(),
+                message: &held.message,
+                now_ms,
+                retry_at_ms,
+                waits_for: held.waits_for.as_deref(),
+                raw: &record.raw,
+            };
+            rows.push(store(&mut self.scratch, &batch.arena, &row));
+        }
+        let is_release = !batch.releases.is_empty();
+        for dead in dead {
+            let entity = usize::from(dead.entity.0);
+            let Some(sink) = self.options.tables.get(entity) else { continue };
+            progress.counts[entity].dead += 1;
+            let task = &batch.span_of(dead.slot).task;
+            if is_release {
+                // It is held already, as something that could wait; now it can't.
+                let mut values = vec![
+                    Value::Text(HeldState::Dead.name().to_owned()),
+                    Value::Text(dead.kind.name().to_owned()),
+                    Value::Null,
+                    Value::Text(dead.message.clone()),
+                    Value::I64(NOT_DUE),
+                    Value::Null,
+                ];
+                values.extend(task_values(task));
+                values.extend([Value::I64(dead.offset), Value::I64(0)]);
+                session.execute(&self.statements.held_fail, &values).await.map_err(failed)?;
+                continue;
+            }
+            let seed = xxhash_rust::xxh3::xxh3_64(sink.table.name.as_bytes());
+            let key_range = dead.key.filter(|key| !key.is_empty());
+            let hashes = Hashes { key: key_range.map(|key| batch.arena.hash_row(seed, key)), other: None };
+            let key_columns = sink.table.key.iter().map(|at| &sink.table.columns[*at]);
+            let key = json::object(&mut self.scratch, &batch.arena, key_columns, key_range.unwrap_or_default(), false);
+            let row = Stored {
+                task,
+                id: HeldId { offset: dead.offset, ordinal: 0 },
+                entity: &sink.table.name,
+                key,
+                hashes,
+                state: HeldState::Dead,
+                class: dead.kind.name(),
+                stage: dead.stage.name(),
+                code: None,
+                message: &dead.message,
+                now_ms,
+                retry_at_ms: NOT_DUE,
+                waits_for: None,
+                raw: &dead.raw,
+            };
+            rows.push(store(&mut self.scratch, &batch.arena, &row));
+            if hashes.key.is_some() {
+                let span = usize::from(batch.span_of_slot[usize::from(dead.slot.0)]);
+                progress.holding.died.push((span, hashes));
+            }
+        }
+        let written = session.write_rows(&self.own.held, &self.scratch, &rows).await;
+        written.map(|_| ()).map_err(|error| match with_entity(0, error) {
+            // Our own table refuses: never the row's fault.
+            Failure::Rows(error) => Failure::Failed(Error { kind: ErrorKind::Environment, ..error.error }),
+            Failure::Schema(_, error) => Failure::Failed(Error { kind: ErrorKind::Environment, ..error }),
+            other => other,
+        })
+    }
+
+    pub(super) async fn read_due(&mut self, claims: &[Claim], limit: usize) -> SqlResult<Vec<HeldRow>> {
+        self.wake_children().await?;
+        let text = due_text(self.connector.dialect(), claims.len());
+        let mut values = tasks(claims);
+        values.push(Value::I64(i64::try_from(limit).unwrap_or(i64::MAX)));
+        let rows = self.session().query(&text, &values).await?;
+        let found = rows.into_iter().filter_map(|row| due_row(row, claims)).collect();
+        Ok(found)
+    }
+
+    pub(super) async fn count_held(&mut self, claims: &[Claim]) -> SqlResult<HeldCounts> {
+        let text = counts_text(self.connector.dialect(), claims.len());
+        let rows = self.session().query(&text, &tasks(claims)).await?;
+        let mut counts = HeldCounts::default();
+        for row in &rows {
+            let [Value::Text(state), Value::I64(count)] = row.as_slice() else { continue };
+            match state.as_str() {
+                "parked" => counts.parked += count.unsigned_abs(),
+                "queued" => counts.queued += count.unsigned_abs(),
+                "dead" => counts.dead += count.unsigned_abs(),
+                _ => {}
+            }
+        }
+        if self.remembered(claims.iter().map(|claim| &claim.task)) != counts.parked + counts.queued {
+            // Somebody else changed the table, as `dlq discard` does: what is remembered would hold keys for nothing.
+            self.reload_held(claims.iter().map(|claim| claim.task.clone()).collect()).await?;
+        }
+        Ok(counts)
+    }
+}
+
+/// pipeline, direction, then topic and partition of each claim. All claims of a lane are of one direction.
+fn tasks(claims: &[Claim]) -> Vec<Value> {
+    let first = &claims[0].task;
+    let mut values = vec![Value::Text(first.pipeline.to_string()), Value::Text(first.direction.to_string())];
+    for claim in claims {
+        values.push(Value::Text(claim.task.topic.to_string()));
+        values.push(Value::I64(i64::from(claim.task.partition)));
+    }
+    values
+}
+
+fn due_row(row: Vec<Value>, claims: &[Claim]) -> Option<HeldRow> {
+    let mut cells = row.into_iter();
+    let mut next = || cells.next();
+    let Some(Value::Text(topic)) = next() else { return None };
+    let mut integer = || match next() {
+        Some(Value::I64(number)) => Some(number),
+        _ => None,
+    };
+    let (partition, offset, ordinal, attempts, timestamp_ms) =
+        (integer()?, integer()?, integer()?, integer()?, integer()?);
+    let mut bytes = || match next() {
+        Some(Value::Bytes(bytes)) => Some(bytes),
+        _ => None,
+    };
+    let (key, value, headers) = (bytes(), bytes(), bytes().unwrap_or_default());
+    let claim =
+        claims.iter().find(|claim| *claim.task.topic == *topic && i64::from(claim.task.partition) == partition)?;
+    Some(HeldRow {
+        task: claim.task.clone(),
+        id: HeldId { offset, ordinal: ordinal as i32 },
+        attempts: attempts as i32,
+        key,
+        value,
+        headers,
+        timestamp_ms,
+    })
+}
+
+/// The database's clock.
+pub(crate) async fn now_ms(session: &mut dyn SqlConnection, text: &str) -> SqlResult<i64> {
+    match session.query(text, &[]).await?.first().map(Vec::as_slice) {
+        Some([Value::I64(now)]) => Ok(*now),
+        _ => Err(super::bug("the database's clock gave no number")),
+    }
+}

@@ -1,0 +1,280 @@
+//! Faults between the writer and its session, on real servers: lost replies, errors that nobody has classified; and what a batch costs.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use async_trait::async_trait;
+use topology::batch::ChangeBatch;
+use topology::data::{Arena, Cell, CellRange, Value};
+use topology::sink::{ApplyError, OutcomeCounts, SinkWriter};
+use topology::table::TableDescription;
+use topology::{Error, ErrorKind, Stage};
+
+use tidelock_connect::sql::connection::{Connector, SqlConnection};
+use tidelock_connect::sql::dialect::Dialect;
+use tidelock_connect::sql::error::{SqlError, SqlResult};
+use tidelock_connect::sql::plan::{RowOperation, Shape, TablePlan, Written};
+use tidelock_connect::sql::writer::{HeldLimits, SqlWriter, WriterOptions};
+
+use crate::batches::{Builder, apply, claim};
+use crate::conformance;
+use crate::target::{SinkTableSet, Target, n, t};
+
+/// What the sessions do wrong, and what they count.
+#[derive(Default)]
+struct Script {
+    /// The next COMMIT is done and its reply lost.
+    lose_commit: AtomicUsize,
+    /// The next COMMIT never reaches the server.
+    cut_commit: AtomicUsize,
+    /// Rows whose first cell is at least this number fail with a code that is in no table; 0: none.
+    unknown_from: AtomicUsize,
+    /// Writes of users' rows.
+    writes: AtomicUsize,
+    /// Sessions opened.
+    sessions: AtomicUsize,
+}
+
+struct Faulty {
+    inner: Box<dyn Connector>,
+    script: Arc<Script>,
+}
+
+struct FaultySession {
+    inner: Box<dyn SqlConnection>,
+    script: Arc<Script>,
+}
+
+fn lost() -> SqlError {
+    SqlError::known(Error::new(ErrorKind::Transient, Stage::Commit, "connection lost", "scripted"))
+}
+
+fn taken(counter: &AtomicUsize) -> bool {
+    counter.fetch_update(Ordering::SeqCst, Ordering::SeqCst, |left| left.checked_sub(1)).is_ok()
+}
+
+#[async_trait]
+impl Connector for Faulty {
+    fn dialect(&self) -> &'static dyn Dialect {
+        self.inner.dialect()
+    }
+
+    async fn connect(&self) -> SqlResult<Box<dyn SqlConnection>> {
+        self.script.sessions.fetch_add(1, Ordering::SeqCst);
+        Ok(Box::new(FaultySession { inner: self.inner.connect().await?, script: Arc::clone(&self.script) }))
+    }
+}
+
+#[async_trait]
+impl SqlConnection for FaultySession {
+    async fn execute(&mut self, sql: &str, parameters: &[Value]) -> SqlResult<u64> {
+        self.inner.execute(sql, parameters).await
+    }
+
+    async fn query(&mut self, sql: &str, parameters: &[Value]) -> SqlResult<Vec<Vec<Value>>> {
+        self.inner.query(sql, parameters).await
+    }
+
+    async fn execute_plain(&mut self, sql: &str) -> SqlResult<()> {
+        self.inner.execute_plain(sql).await
+    }
+
+    async fn begin(&mut self, tagged: bool) -> SqlResult<()> {
+        self.inner.begin(tagged).await
+    }
+
+    async fn constraints_immediate(&mut self) -> SqlResult<()> {
+        self.inner.constraints_immediate().await
+    }
+
+    async fn commit(&mut self) -> SqlResult<()> {
+        if taken(&self.script.cut_commit) {
+            self.inner.rollback().await?;
+            return Err(lost());
+        }
+        self.inner.commit().await?;
+        if taken(&self.script.lose_commit) { Err(lost()) } else { Ok(()) }
+    }
+
+    async fn rollback(&mut self) -> SqlResult<()> {
+        self.inner.rollback().await
+    }
+
+    async fn savepoint(&mut self) -> SqlResult<()> {
+        self.inner.savepoint().await
+    }
+
+    async fn rollback_to_savepoint(&mut self) -> SqlResult<()> {
+        self.inner.rollback_to_savepoint().await
+    }
+
+    async fn release_savepoint(&mut self) -> SqlResult<()> {
+        self.inner.release_savepoint().await
+    }
+
+    async fn write_rows(&mut self, shape: &Shape, arena: &Arena, rows: &[CellRange]) -> SqlResult<Written> {
+        if shape.operation == RowOperation::Upsert && !shape.plan.name.starts_with("tidelock") {
+            self.script.writes.fetch_add(1, Ordering::SeqCst);
+            let limit = self.script.unknown_from.load(Ordering::SeqCst) as i64;
+            let fails = |row: &CellRange| matches!(arena.row(*row)[0], Cell::I64(id) if id >= limit);
+            if limit > 0 && rows.iter().any(fails) {
+                let error = Error::new(ErrorKind::Environment, Stage::Write, "odd", "scripted").with_code("ODD");
+                return Err(SqlError::unknown(error));
+            }
+        }
+        self.inner.write_rows(shape, arena, rows).await
+    }
+
+    async fn present(&mut self, plan: &TablePlan, arena: &Arena, keys: &[CellRange]) -> SqlResult<Vec<bool>> {
+        self.inner.present(plan, arena, keys).await
+    }
+
+    async fn exist(&mut self, plan: &TablePlan, arena: &Arena, keys: &[CellRange]) -> SqlResult<Vec<bool>> {
+        self.inner.exist(plan, arena, keys).await
+    }
+
+    async fn advance_sequence(&mut self, plan: &TablePlan, column: usize, highest: i64) -> SqlResult<()> {
+        self.inner.advance_sequence(plan, column, highest).await
+    }
+
+    async fn describe(&mut self, table: &str) -> SqlResult<Option<TableDescription>> {
+        self.inner.describe(table).await
+    }
+}
+
+fn writer(target: &Target, tables: &SinkTableSet) -> (SqlWriter, Arc<Script>) {
+    let script = Arc::new(Script::default());
+    let connector = Faulty { inner: target.connector(), script: Arc::clone(&script) };
+    let options =
+        WriterOptions { tables: tables.clone(), held: HeldLimits::default(), dead: None, advance_sequences: true };
+    (SqlWriter::new(Box::new(connector), options), script)
+}
+
+async fn users(target: &mut Target) -> SinkTableSet {
+    target.run(&["CREATE TABLE users (id bigint PRIMARY KEY, name varchar(100) NOT NULL)"]).await;
+    vec![target.table(0, "users", &["id", "name"], &["id"]).await]
+}
+
+async fn a_lost_reply_to_commit_is_unknown_until_the_next_claim_tells(target: &mut Target) {
+    let tables = users(target).await;
+    let (mut writer, script) = writer(target, &tables);
+    let mut claims = [claim(&mut writer, "t", 0, 1).await];
+    for (round, fault) in [&script.lose_commit, &script.cut_commit].into_iter().enumerate() {
+        let id = round as i64;
+        let batch = Builder::new(&claims, &tables).upsert(0, &[n(id), t("a")]).finish();
+        fault.store(1, Ordering::SeqCst);
+        let sessions = script.sessions.load(Ordering::SeqCst);
+        let error = writer.apply(&batch).await.unwrap_err();
+        assert!(matches!(error, ApplyError::Unknown(_)), "{error:?}");
+        claims = [claim(&mut writer, "t", 0, 10 + round as u128).await];
+        assert_eq!(script.sessions.load(Ordering::SeqCst), sessions + 1, "never the same connection (rule L4)");
+        let committed = target.value(&format!("SELECT COUNT(*) FROM users WHERE id = {id}")).await;
+        assert_eq!(committed, if round == 0 { "1" } else { "0" });
+        assert_eq!(claims[0].next_offset, 1, "the row decides: done in the first round, not moved in the second");
+    }
+}
+
+fn two_thousand(claims: &[topology::ledger::Claim], tables: &SinkTableSet, bad: i64) -> ChangeBatch {
+    let mut builder = Builder::new(claims, tables);
+    for id in 0..2000 {
+        builder.upsert(0, &[n(id), if id == bad { Value::Null } else { t("fine") }]);
+    }
+    builder.finish()
+}
+
+async fn one_bad_row_costs_a_logarithm_of_writes(target: &mut Target) {
+    let tables = users(target).await;
+    let (mut writer, script) = writer(target, &tables);
+    let mut claims = [claim(&mut writer, "t", 0, 1).await];
+    let batch = two_thousand(&claims, &tables, 777);
+    apply(&mut writer, &mut claims, &batch).await;
+    let writes = script.writes.load(Ordering::SeqCst);
+    assert!(writes <= 2 + 2 * 11 + 1, "{writes} writes for one bad row among 2000 (2·log2 2000 is 22)");
+    assert_eq!(target.value("SELECT COUNT(*) FROM users").await, "1999");
+}
+
+async fn a_good_batch_costs_one_write(target: &mut Target) {
+    let tables = users(target).await;
+    let (mut writer, script) = writer(target, &tables);
+    let mut claims = [claim(&mut writer, "t", 0, 1).await];
+    let batch = two_thousand(&claims, &tables, -1);
+    apply(&mut writer, &mut claims, &batch).await;
+    assert_eq!(script.writes.load(Ordering::SeqCst), 1);
+    assert_eq!(script.sessions.load(Ordering::SeqCst), 1);
+}
+
+async fn an_unknown_code_is_data_only_when_one_row_is_isolated(target: &mut Target) {
+    let tables = users(target).await;
+    let (mut writer, script) = writer(target, &tables);
+    let mut claims = [claim(&mut writer, "t", 0, 1).await];
+    script.unknown_from.store(3, Ordering::SeqCst);
+    let mut builder = Builder::new(&claims, &tables);
+    for id in 1..4 {
+        builder.upsert(0, &[n(id), t("a")]);
+    }
+    let applied = apply(&mut writer, &mut claims, &builder.finish()).await;
+    assert_eq!(applied.outcomes[0].1, OutcomeCounts { applied: 2, dead: 1, ..OutcomeCounts::default() });
+
+    // Now every row fails so: it is not the rows, and nothing may be thrown away.
+    script.unknown_from.store(1, Ordering::SeqCst);
+    let mut builder = Builder::new(&claims, &tables);
+    for id in 11..14 {
+        builder.upsert(0, &[n(id), t("a")]);
+    }
+    let error = writer.apply(&builder.finish()).await.unwrap_err();
+    assert!(matches!(&error, ApplyError::Failed(error) if error.kind == ErrorKind::Environment), "{error:?}");
+    assert_eq!(target.value("SELECT COUNT(*) FROM tidelock_held").await, "1");
+}
+
+async fn children_that_come_before_their_parents_by_the_batch_cost_a_look_not_a_search(target: &mut Target) {
+    target
+        .run(&[
+            "CREATE TABLE users (id bigint PRIMARY KEY, name varchar(100))",
+            "CREATE TABLE posts (id bigint PRIMARY KEY, user_id bigint, title varchar(100), FOREIGN KEY (user_id) REFERENCES users (id))",
+        ])
+        .await;
+    let tables = vec![
+        target.table(0, "users", &["id", "name"], &["id"]).await,
+        target.table(1, "posts", &["id", "user_id", "title"], &["id"]).await,
+    ];
+    let (mut writer, script) = writer(target, &tables);
+    let mut claims = [claim(&mut writer, "t", 0, 1).await];
+    target.run(&["INSERT INTO users VALUES (1, 'here')"]).await;
+    let posts = |builder: &mut Builder<'_>| {
+        for id in 0..500 {
+            let user = if id % 10 == 0 { Value::Null } else { n(id % 5) };
+            builder.upsert(1, &[n(id), user, t("x")]);
+        }
+    };
+    let mut builder = Builder::new(&claims, &tables);
+    posts(&mut builder);
+    let applied = apply(&mut writer, &mut claims, &builder.finish()).await;
+    assert_eq!((applied.outcomes[0].1.applied, applied.outcomes[0].1.parked), (150, 350));
+    assert!(script.writes.load(Ordering::SeqCst) <= 3);
+    assert_eq!(target.value("SELECT COUNT(*) FROM posts").await, "150");
+    assert_eq!(target.rows("SELECT DISTINCT waits_for FROM tidelock_held").await, ["users"]);
+
+    // The parents come; the children are released together.
+    target.run(&["INSERT INTO users VALUES (0, 'a'), (2, 'b'), (3, 'c'), (4, 'd')"]).await;
+    target.run(&["UPDATE tidelock_held SET retry_at_ms = 0"]).await;
+    let due = writer.due_held(&claims, 1000).await.unwrap();
+    let ids: Vec<_> = due.iter().map(|row| row.id).collect();
+    assert_eq!(ids.len(), 350);
+    script.writes.store(0, Ordering::SeqCst);
+    let mut builder = Builder::new(&claims, &tables);
+    for id in &ids {
+        builder.upsert(1, &[n(id.offset), n(id.offset % 5), t("x")]);
+    }
+    writer.apply(&builder.finish_release(&ids)).await.unwrap();
+    assert_eq!(script.writes.load(Ordering::SeqCst), 1);
+    assert_eq!(target.value("SELECT COUNT(*) FROM posts").await, "500");
+    assert_eq!(target.value("SELECT COUNT(*) FROM tidelock_held").await, "0");
+}
+
+conformance!(
+    a_lost_reply_to_commit_is_unknown_until_the_next_claim_tells,
+    one_bad_row_costs_a_logarithm_of_writes,
+    a_good_batch_costs_one_write,
+    an_unknown_code_is_data_only_when_one_row_is_isolated,
+    children_that_come_before_their_parents_by_the_batch_cost_a_look_not_a_search,
+);
