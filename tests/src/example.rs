@@ -223,14 +223,15 @@ impl Running {
                 "SELECT pg_drop_replication_slot(slot_name) FROM pg_replication_slots WHERE slot_name = '{slot}'"
             );
             let mut admin = PgConnection::connect(&side.server.url(Role::Admin, "postgres")).await.expect("it answers");
-            // The slot stays active for a moment after its connector was deleted.
-            let deadline = Instant::now() + Duration::from_secs(30);
-            while let Err(error) = admin.execute(sqlx::AssertSqlSafe(drop.clone())).await {
-                assert!(Instant::now() < deadline, "cannot drop slot {slot}: {error}");
-                tokio::time::sleep(Duration::from_millis(200)).await;
-            }
+            when_free(&mut admin, &drop).await;
             let drop = format!("DROP DATABASE IF EXISTS {database} WITH (FORCE)");
             admin.execute(sqlx::AssertSqlSafe(drop.clone())).await.expect("drop");
+            // Origins belong to the server, not to the database, and it has room for few.
+            let drop = format!(
+                "SELECT pg_replication_origin_drop(roname) FROM pg_replication_origin WHERE roname LIKE 'tidelock:{}:%'",
+                self.name.replace('_', "\\_")
+            );
+            when_free(&mut admin, &drop).await;
         } else {
             execute(side.server, "", &format!("DROP DATABASE IF EXISTS {database}")).await;
         }
@@ -253,6 +254,15 @@ pub fn expand(text: &str, variables: &BTreeMap<String, String>) -> String {
         expanded.push_str(rest);
     }
     expanded
+}
+
+/// Runs a statement that is refused while a session that has just ended still holds what it is about.
+async fn when_free(admin: &mut PgConnection, sql: &str) {
+    let deadline = Instant::now() + Duration::from_secs(30);
+    while let Err(error) = admin.execute(sqlx::AssertSqlSafe(sql)).await {
+        assert!(Instant::now() < deadline, "{sql}: {error}");
+        tokio::time::sleep(Duration::from_millis(200)).await;
+    }
 }
 
 /// States of a connector and its tasks.

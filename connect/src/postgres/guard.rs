@@ -70,6 +70,9 @@ pub(super) async fn prove(connection: &mut PgConnection, prefix: &str) -> SqlRes
     match set_up(connection, prefix).await {
         Ok(()) => {}
         Err(error) if error.kind() == ErrorKind::Transient => return Err(error),
+        // Class 53: the server has no more of something at this moment, such as active origins while a killed worker's sessions still end.
+        // That says nothing about whether it may be used.
+        Err(error) if error.error.code.as_deref().is_some_and(|code| code.starts_with("53")) => return Err(error),
         Err(error) => return Ok(Err(error.error.to_string())),
     }
     let check = AssertSqlSafe("SELECT pg_replication_origin_session_is_setup()");

@@ -216,6 +216,11 @@ impl Writer {
             self.observer.target_up(false);
             self.observer.lane_state(LaneState::Paused, Some(error));
         }
+        // Each time the number of attempts has doubled: an outage of hours must not fill the log.
+        if attempt.is_power_of_two() {
+            let direction = &self.settings.direction;
+            tracing::warn!(%direction, attempt, kind = error.kind.name(), %error, "cannot reach or write the target; trying again");
+        }
         let wait = self.settings.retry.wait(attempt, (self.random)());
         // In slices, so that a revoke or a shutdown does not wait for half a minute.
         let slices = u32::try_from(wait.as_millis() / 200).unwrap_or(u32::MAX).max(1);
@@ -230,6 +235,7 @@ impl Writer {
     fn recovered(&self, attempt: u32) {
         self.observer.target_up(true);
         if attempt > 0 {
+            tracing::info!(direction = %self.settings.direction, attempt, "the target takes writes again");
             self.observer.lane_state(LaneState::Running, None);
         }
     }
