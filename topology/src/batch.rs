@@ -212,13 +212,14 @@ impl ChangeBatch {
         &self.spans[usize::from(at)]
     }
 
-    /// Indexes of the records of one change, in source order.
+    /// Indexes of the records of one change, in source order. The chain of a key may go on behind the change's last record: an unreduced
+    /// change is one record of it (rule B4).
     pub fn records_of(&self, change: &Change) -> impl Iterator<Item = usize> + '_ {
-        let mut at = change.first_record;
+        let (mut at, last) = (change.first_record, change.last_record);
         std::iter::from_fn(move || {
             (at != END_OF_KEY).then(|| {
                 let index = at as usize;
-                at = self.next_of_key[index];
+                at = if at == last { END_OF_KEY } else { self.next_of_key[index] };
                 index
             })
         })

@@ -128,6 +128,20 @@ async fn changes_of_a_held_key_queue_behind_it_in_order(target: &mut Target) {
     assert_eq!(target.value("SELECT title FROM posts WHERE id = 1").await, "fourth");
 }
 
+async fn a_row_that_fails_with_later_changes_in_its_batch_holds_each_of_them_once(target: &mut Target) {
+    let tables = blog(target).await;
+    let mut writer = target.writer(&tables);
+    let mut claims = [claim(&mut writer, "t", 0, 1).await];
+    let mut builder = Builder::new(&claims, &tables);
+    for title in ["first", "second", "third", "fourth"] {
+        builder.upsert(1, &post(1, 7, title));
+    }
+    let batch = builder.finish();
+    apply(&mut writer, &mut claims, &batch).await;
+    let states = "SELECT state, count(*) FROM tidelock_held GROUP BY state ORDER BY 1";
+    assert_eq!(target.rows(states).await, ["parked|1", "queued|3"]);
+}
+
 async fn a_follower_does_not_overtake_a_head_that_fails_again(target: &mut Target) {
     let tables = blog(target).await;
     let mut writer = target.writer(&tables);
@@ -375,6 +389,7 @@ async fn what_fails_the_session_writes_nothing_and_the_next_call_connects_again(
 conformance!(
     a_child_is_parked_until_its_parent_comes,
     changes_of_a_held_key_queue_behind_it_in_order,
+    a_row_that_fails_with_later_changes_in_its_batch_holds_each_of_them_once,
     a_follower_does_not_overtake_a_head_that_fails_again,
     a_head_that_waited_too_long_is_dead_and_lets_its_followers_go,
     a_unique_violation_is_parked_and_never_rewrites_the_other_row,
