@@ -1,7 +1,8 @@
 # Java: which one, its common flags, and class-data archives that make later starts faster.
 # shellcheck shell=bash
 
-JVM_FLAGS=(-XX:+UseSerialGC -XX:MaxMetaspaceSize=256m -XX:ReservedCodeCacheSize=96m -Xss512k -Djava.awt.headless=true)
+# Debezium decodes binary JSON by the default character set: it must be UTF-8 whatever the locale of who starts it.
+JVM_FLAGS=(-Dfile.encoding=UTF-8 -XX:+UseSerialGC -XX:MaxMetaspaceSize=256m -XX:ReservedCodeCacheSize=96m -Xss512k -Djava.awt.headless=true)
 
 java_major() { "$1" -version 2>&1 | sed -n '1s/[^"]*"\([0-9]*\).*/\1/p'; }
 
