@@ -7,5 +7,6 @@
 mod blog;
 mod blog_elsewhere;
 mod blog_transport;
+mod commands;
 mod shop;
 mod shop_workers;
