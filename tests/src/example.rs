@@ -73,6 +73,8 @@ pub struct Running {
     pub variables: BTreeMap<String, String>,
     /// What makes the names unique: letters, digits and underscores.
     name: String,
+    /// Connector, key, value: what differs from the example's files.
+    settings: Vec<(String, String, String)>,
 }
 
 impl Example {
@@ -109,7 +111,7 @@ impl Example {
             set("URL", url);
             set("DATABASE", database);
         }
-        Running { example: self, variables, name }
+        Running { example: self, variables, name, settings: Vec::new() }
     }
 }
 
@@ -124,6 +126,11 @@ impl Running {
     /// A variable of a side, such as `DATABASE` or `PREFIX`.
     pub fn variable(&self, side: &Side, name: &str) -> &str {
         &self.variables[&format!("{}_{name}", side.site.to_uppercase())]
+    }
+
+    /// Sets a key of a side's connector, which its file does not have or sets otherwise.
+    pub fn set_connector(&mut self, side: &Side, key: &str, value: &str) {
+        self.settings.push((self.variable(side, "PREFIX").to_owned(), key.to_owned(), value.to_owned()));
     }
 
     /// Topic of a side's table.
@@ -182,7 +189,11 @@ impl Running {
                 let text = expand(&std::fs::read_to_string(file).expect("readable"), &self.variables);
                 let mut connector: Value = serde_json::from_str(&text).expect("a connector is JSON");
                 let name = connector["name"].as_str().expect("a connector has a name").to_owned();
-                (name, connector["config"].take())
+                let mut config = connector["config"].take();
+                for (_, key, value) in self.settings.iter().filter(|(of, ..)| *of == name) {
+                    config[key] = Value::from(value.as_str());
+                }
+                (name, config)
             })
             .collect()
     }

@@ -30,7 +30,14 @@ impl Worker {
         let http = free_port();
         let log = std::env::temp_dir().join(format!("tidelock-test-{name}-{http}.log"));
         let file = std::fs::File::create(&log).expect("a log file");
-        let child = Command::new(program())
+        let mut command = Command::new(program());
+        // Those of services/stack are for tests; the program would say that it doesn't know them.
+        for (variable, _) in std::env::vars_os() {
+            if variable.to_string_lossy().starts_with("TIDELOCK_") {
+                command.env_remove(variable);
+            }
+        }
+        let child = command
             .args(["run", "--config"])
             .arg(config)
             .envs(variables)

@@ -10,3 +10,4 @@ mod blog_transport;
 mod commands;
 mod shop;
 mod shop_workers;
+mod stream;
