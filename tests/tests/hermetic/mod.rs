@@ -1,4 +1,5 @@
 //! Tests that need no server.
 
 mod compose;
+mod scenarios_page;
 mod types_page;

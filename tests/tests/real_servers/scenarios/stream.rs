@@ -146,7 +146,7 @@ async fn a_removed_column_takes_the_default_of_the_mapping(pair: Arc<Pair>) {
 }
 
 async fn a_truncate_empties_the_target_where_it_is_applied(pair: Arc<Pair>) {
-    let _scenario = scenario("F018", Some("`apply` and `ignore` only; the default, `halt`, is shown without servers"));
+    let _scenario = scenario("F018", Some("`apply` and `ignore` only"));
     let notes = "SELECT id, text FROM notes ORDER BY id";
     pair.right.shows(notes, &["1|one", "2|two"]).await;
     pair.left.run("INSERT INTO notes VALUES (3, 'three'); TRUNCATE notes; INSERT INTO notes VALUES (2, 'again')").await;
@@ -155,7 +155,7 @@ async fn a_truncate_empties_the_target_where_it_is_applied(pair: Arc<Pair>) {
 }
 
 async fn a_truncate_leaves_the_target_alone_where_it_is_ignored(pair: Arc<Pair>) {
-    let _scenario = scenario("F018", Some("`apply` and `ignore` only; the default, `halt`, is shown without servers"));
+    let _scenario = scenario("F018", Some("`apply` and `ignore` only"));
     let keepsakes = "SELECT id, text FROM keepsakes ORDER BY id";
     pair.right.shows(keepsakes, &["1|one", "2|two"]).await;
     pair.left.run("TRUNCATE keepsakes; INSERT INTO keepsakes VALUES (2, 'again'), (3, 'three')").await;
