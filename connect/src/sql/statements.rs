@@ -37,7 +37,7 @@ const PROGRESS_COLUMNS: [(&str, OwnType); 12] = [
 ];
 
 /// All columns of `tidelock_held` in order: type and whether NULL may stand there. Rows are inserted in this layout.
-pub const HELD_COLUMNS: [(&str, OwnType, bool); 23] = [
+pub const HELD_COLUMNS: [(&str, OwnType, bool); 22] = [
     ("pipeline", Name, false),
     ("direction", Name, false),
     ("topic", Name, false),
@@ -47,7 +47,6 @@ pub const HELD_COLUMNS: [(&str, OwnType, bool); 23] = [
     ("entity", Name, false),
     ("key", Text, true),
     ("key_hash", Int64, true),
-    ("other_key_hash", Int64, true),
     ("state", Name, false),
     ("class", Name, false),
     ("stage", Name, false),
@@ -149,15 +148,15 @@ pub struct Statements {
     pub lock_read: String,
     /// → milliseconds.
     pub now: String,
-    /// task → key_hash, other_key_hash, state, waits_for, retry_at_ms, in order of offsets; those with a key that are not history.
+    /// task → key_hash, state, waits_for, retry_at_ms, in order of offsets; those with a key that are not history.
     pub held_keys: String,
     /// task, offset, ordinal → attempts, first_failed_at_ms.
     pub held_age: String,
     /// One more attempt failed: state, class, code, message, retry_at_ms, waits_for, task, offset, ordinal.
     pub held_fail: String,
-    /// Followers of a key become due (rule H3): task, key_hash, key_hash.
+    /// Followers of a key become due (rule H3): task, key_hash.
     pub held_retry_followers: String,
-    /// Followers of a key wait again: retry_at_ms, task, key_hash, key_hash.
+    /// Followers of a key wait again: retry_at_ms, task, key_hash.
     pub held_hold_followers: String,
     /// A full image passed: older held rows of the key are history (rule H4): task, key_hash, offset.
     pub held_supersede: String,
@@ -175,7 +174,7 @@ pub struct Statements {
 
 const WHERE_DIRECTION: &str = "WHERE [pipeline] = {name} AND [direction] = {name}";
 const WHERE_PAIR: &str = "WHERE [pipeline] = {name} AND [direction] = {name} AND [pair] = {name}";
-const FOLLOWERS: &str = "WHERE {task} AND [state] = 'queued' AND ([key_hash] = {i64} OR [other_key_hash] = {i64})";
+const FOLLOWERS: &str = "WHERE {task} AND [state] = 'queued' AND [key_hash] = {i64}";
 
 impl Statements {
     /// Builds all texts.
@@ -216,7 +215,7 @@ impl Statements {
             lock_read: text("SELECT [epoch], [owner], [next_offset] FROM [tidelock_progress] WHERE {task}{lock}"),
             now: text("SELECT {now}"),
             held_keys: text(
-                "SELECT [key_hash], [other_key_hash], [state], [waits_for], [retry_at_ms] FROM [tidelock_held] \
+                "SELECT [key_hash], [state], [waits_for], [retry_at_ms] FROM [tidelock_held] \
                  WHERE {task} AND [state] <> 'superseded' AND [key_hash] IS NOT NULL ORDER BY [offset], [ordinal]",
             ),
             held_age: text("SELECT [attempts], [first_failed_at_ms] FROM [tidelock_held] WHERE {held}"),

@@ -311,6 +311,19 @@ async fn a_partial_update_without_its_row_waits_for_it(target: &mut Target) {
     assert_eq!(target.rows("SELECT state FROM tidelock_held").await, ["superseded"]);
 }
 
+async fn what_follows_a_full_image_that_passed_does_not_wait_for_what_is_history(target: &mut Target) {
+    let tables = blog(target).await;
+    let mut writer = target.writer(&tables);
+    let mut claims = [claim(&mut writer, "t", 0, 1).await];
+    let partial = [n(1), Value::Unavailable, t("partial")];
+    let batch = Builder::new(&claims, &tables).upsert(0, &partial).finish();
+    apply(&mut writer, &mut claims, &batch).await;
+    // The delete passes; the partial update after it finds no row again and waits for one by itself, not behind the first.
+    let batch = Builder::new(&claims, &tables).delete(0, n(1)).upsert(0, &partial).finish();
+    apply(&mut writer, &mut claims, &batch).await;
+    assert_eq!(target.rows(HELD).await, ["parked|dependency|1|row", "superseded|dependency|1|row"]);
+}
+
 async fn a_missing_column_pauses_its_topic_and_nothing_else(target: &mut Target) {
     let tables = blog(target).await;
     let mut writer = target.writer(&tables);
@@ -400,6 +413,7 @@ conformance!(
     dead_records_are_kept_with_their_raw_bytes,
     too_many_dead_records_stop_the_writer_before_commit_and_after_a_restart,
     a_partial_update_without_its_row_waits_for_it,
+    what_follows_a_full_image_that_passed_does_not_wait_for_what_is_history,
     a_missing_column_pauses_its_topic_and_nothing_else,
     a_discarded_head_lets_its_followers_go,
     a_truncate_takes_what_waits_for_its_table,

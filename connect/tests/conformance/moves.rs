@@ -33,8 +33,12 @@ fn delete_half(builder: &mut Builder<'_>) {
 
 /// The create half.
 fn create_half(builder: &mut Builder<'_>, name: Value) {
+    create_half_on(builder, 0, name);
+}
+
+fn create_half_on(builder: &mut Builder<'_>, slot: u16, name: Value) {
     let old_key = builder.key(&[n(1)]);
-    let record = builder.record(0, 0, Operation::Create, &[n(2)], Some(&[n(2), name]));
+    let record = builder.record(slot, 0, Operation::Create, &[n(2)], Some(&[n(2), name]));
     (record.old_key, record.source) = (Some(old_key), place());
 }
 
@@ -122,8 +126,100 @@ async fn a_half_whose_other_half_never_comes_gives_up_in_the_end(target: &mut Ta
     assert!(target.rows("SELECT state FROM tidelock_held").await.is_empty());
 }
 
+/// Tries each row that is due by itself, as a lane does, until nothing is: `row` adds the record that (partition, offset) was made from.
+async fn settle(
+    writer: &mut SqlWriter,
+    claims: &[Claim],
+    tables: &SinkTableSet,
+    row: impl Fn(&mut Builder<'_>, i32, i64),
+) {
+    for _ in 0..5 {
+        for due in writer.due_held(claims, 10).await.unwrap() {
+            let own: Vec<Claim> = claims.iter().filter(|claim| claim.task == due.task).cloned().collect();
+            let mut builder = Builder::new(&own, tables);
+            row(&mut builder, due.task.partition, due.id.offset);
+            let batch = builder.finish_release(&[due.id]);
+            writer.apply(&batch).await.unwrap();
+        }
+    }
+}
+
+/// Keys 1 and 2 lie on partitions 0 and 1 of one lane. Key 1 waits for its row, then a key change 1 → 2 comes as a whole.
+async fn a_whole_move_of_a_held_key(target: &mut Target) -> (SinkTableSet, SqlWriter, [Claim; 2]) {
+    let tables = users(target).await;
+    target.run(&["DELETE FROM users"]).await;
+    let mut writer = target.writer(&tables);
+    let mut claims = [claim(&mut writer, "t", 0, 1).await, claim(&mut writer, "t", 1, 1).await];
+    let mut builder = Builder::new(&claims, &tables);
+    builder.record(0, 0, Operation::Update, &[n(1)], Some(&[n(1), Value::Unavailable]));
+    apply(&mut writer, &mut claims, &builder.finish()).await;
+
+    let mut builder = Builder::new(&claims, &tables);
+    delete_half(&mut builder);
+    create_half_on(&mut builder, 1, t("new"));
+    apply(&mut writer, &mut claims, &builder.finish()).await;
+    let quote = target.quote();
+    let held = "SELECT `partition`, state, `key` FROM tidelock_held ORDER BY `partition`, `offset`".replace('`', quote);
+    assert_eq!(target.rows(&held).await, ["0|parked|{\"id\":1}", "0|queued|{\"id\":1}", "1|parked|{\"id\":2}"]);
+    (tables, writer, claims)
+}
+
+/// What [`a_whole_move_of_a_held_key`] held.
+fn held_rows(builder: &mut Builder<'_>, partition: i32, offset: i64) {
+    match (partition, offset) {
+        (0, 0) => drop(builder.record(0, 0, Operation::Update, &[n(1)], Some(&[n(1), Value::Unavailable]))),
+        (0, _) => delete_half(builder),
+        (_, 0) => create_half(builder, t("new")),
+        _ => drop(builder.delete(0, n(2))),
+    }
+}
+
+async fn a_whole_move_behind_a_held_key_is_two_halves_again(target: &mut Target) {
+    let (tables, mut writer, claims) = a_whole_move_of_a_held_key(target).await;
+    target.run(&["INSERT INTO users VALUES (1, 'old', 'mine')", "UPDATE tidelock_held SET retry_at_ms = 0"]).await;
+    settle(&mut writer, &claims, &tables, held_rows).await;
+    target.run(&["UPDATE tidelock_held SET retry_at_ms = 0 WHERE state = 'parked'"]).await;
+    settle(&mut writer, &claims, &tables, held_rows).await;
+    assert_eq!(target.rows(ALL).await, ["2|new|mine"], "renamed when both keys were free");
+    assert!(target.rows("SELECT state FROM tidelock_held").await.is_empty());
+    assert!(target.rows("SELECT state FROM tidelock_moved").await.is_empty());
+}
+
+async fn a_delete_does_not_pass_a_half_that_waits(target: &mut Target) {
+    let (tables, mut writer, mut claims) = a_whole_move_of_a_held_key(target).await;
+    let mut builder = Builder::new(&claims, &tables);
+    builder.record(1, 0, Operation::Delete, &[n(2)], None);
+    apply(&mut writer, &mut claims, &builder.finish()).await;
+    target.run(&["INSERT INTO users VALUES (1, 'old', 'mine')"]).await;
+    for _ in 0..2 {
+        target.run(&["UPDATE tidelock_held SET retry_at_ms = 0 WHERE state = 'parked'"]).await;
+        settle(&mut writer, &claims, &tables, held_rows).await;
+    }
+    assert!(target.rows(ALL).await.is_empty(), "moved, then deleted");
+    assert!(target.rows("SELECT state FROM tidelock_held").await.is_empty());
+    assert!(target.rows("SELECT state FROM tidelock_moved").await.is_empty());
+}
+
+async fn a_full_image_does_not_pass_a_half_that_waits_behind_its_row(target: &mut Target) {
+    let (tables, _, mut claims) = a_whole_move_of_a_held_key(target).await;
+    // Another worker takes over and knows the same.
+    let mut writer = target.writer(&tables);
+    claims = [
+        Claim { next_offset: claims[0].next_offset, ..claim(&mut writer, "t", 0, 2).await },
+        Claim { next_offset: claims[1].next_offset, ..claim(&mut writer, "t", 1, 2).await },
+    ];
+    let mut builder = Builder::new(&claims, &tables);
+    builder.upsert(0, &[n(1), t("again")]);
+    let applied = apply(&mut writer, &mut claims, &builder.finish()).await;
+    assert_eq!(applied.outcomes[0].1.parked, 1, "behind the delete half of its key");
+    assert!(target.rows(ALL).await.is_empty());
+}
+
 conformance!(
     the_delete_half_waits_for_the_create_half,
     the_create_half_waits_and_its_key_with_it,
     a_half_whose_other_half_never_comes_gives_up_in_the_end,
+    a_whole_move_behind_a_held_key_is_two_halves_again,
+    a_delete_does_not_pass_a_half_that_waits,
+    a_full_image_does_not_pass_a_half_that_waits_behind_its_row,
 );

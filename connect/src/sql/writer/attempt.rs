@@ -12,7 +12,9 @@ use super::claim::task_values;
 use super::groups::{Group, groups};
 use super::held::Holding;
 use super::limit::DeadWindow;
+use super::moves::half_waits;
 use super::rows::{self, MoveNotes, Writing};
+use super::slow::FailedChange;
 use super::tables::EntityTable;
 use super::{Failure, SqlWriter};
 use crate::sql::dialect::quote_table;
@@ -179,9 +181,14 @@ impl SqlWriter {
                 let wanted: Vec<Group> = if !holds_any && progress.holding.is_empty() {
                     groups(table, &batch.arena, wanted, deletes)
                 } else {
-                    let flowing: Vec<Change> = wanted
-                        .filter(|change| !progress.holding.queue_if_held(&self.held, table, batch, entity, change))
-                        .collect();
+                    let mut flowing: Vec<Change> = Vec::new();
+                    for change in wanted {
+                        if progress.holding.comes_apart(&self.held, table, batch, &change) {
+                            failed.push(FailedChange { entity, change, error: half_waits() });
+                        } else if !progress.holding.queue_if_held(&self.held, table, batch, entity, &change) {
+                            flowing.push(change);
+                        }
+                    }
                     groups(table, &batch.arena, flowing.into_iter(), deletes)
                 };
                 for group in &wanted {

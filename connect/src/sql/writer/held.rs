@@ -7,10 +7,11 @@ use std::sync::Arc;
 
 use topology::batch::{Change, ChangeBatch, ChangeKind};
 use topology::ledger::TaskKey;
+use topology::moves::{self, Halves};
 use topology::{Error, ErrorKind};
 
-use super::held_keys::{Hashes, HeldKeys};
-use super::moves::HALF_WAITS;
+use super::held_keys::{HeldKeys, may_be_passed};
+use super::moves::{HALF_WAITS, pair_of};
 use super::rows::{ROW_MISSING, WAITS_FOR_ROW};
 use super::tables::{EntityTable, parent_name};
 use crate::sql::error::SqlError;
@@ -38,7 +39,7 @@ pub(crate) struct HeldRecord {
     pub(crate) record: usize,
     pub(crate) entity: usize,
     pub(crate) state: HeldState,
-    pub(crate) hashes: Hashes,
+    pub(crate) key_hash: Option<u64>,
     pub(crate) kind: ErrorKind,
     pub(crate) stage: &'static str,
     pub(crate) code: Option<String>,
@@ -52,12 +53,12 @@ pub(crate) struct Holding {
     pub(crate) rows: Vec<HeldRecord>,
     /// (span, key hash) that got a waiting row in this transaction.
     added: HashSet<(usize, u64)>,
-    /// (span, key hash, offset): a full image passed; older held rows of the key are history (rule H4).
-    pub(crate) passed: Vec<(usize, u64, i64)>,
-    /// Waiting rows that are gone, by span: applied, or dead (`true`).
-    pub(crate) removed: Vec<(usize, Hashes, bool)>,
+    /// By (span, key hash) the offset of the last full image that passed: older held rows of the key are history (rule H4).
+    pub(crate) passed: HashMap<(usize, u64), i64>,
+    /// Waiting rows that are gone, by span and key hash: applied, or dead (`true`).
+    pub(crate) removed: Vec<(usize, Option<u64>, bool)>,
     /// Keys of records that were dead before they came here, by span.
-    pub(crate) died: Vec<(usize, Hashes)>,
+    pub(crate) died: Vec<(usize, Option<u64>)>,
     /// A table was emptied, and with it what waited for it: the keys are to be read again.
     pub(crate) truncated: bool,
 }
@@ -79,7 +80,44 @@ impl Holding {
         self.rows.is_empty()
     }
 
-    /// Queues all records of a change whose key waits (rule H3). True when it did.
+    /// True when a key waits in the task of this record.
+    fn is_held(
+        &self,
+        held: &HashMap<TaskKey, HeldKeys>,
+        batch: &ChangeBatch,
+        record: usize,
+        hash: Option<u64>,
+        is_full: bool,
+    ) -> bool {
+        let (span, Some(hash)) = (span_index(batch, record), hash) else { return false };
+        if self.added.contains(&(span, hash)) {
+            return true;
+        }
+        // What a full image of this transaction passed is history.
+        let known = held.get(&batch.spans[span].task).filter(|_| !self.passed.contains_key(&(span, hash)));
+        known.and_then(|keys| keys.get(hash)).is_some_and(|state| state.holds(is_full))
+    }
+
+    /// True for both halves of a key change when one of the keys waits. Each key is held in its own task, where the other key's changes are
+    /// not known: the halves come apart again, the free one is parked and meets the other when that is released (rule B5).
+    pub(crate) fn comes_apart(
+        &self,
+        held: &HashMap<TaskKey, HeldKeys>,
+        table: &EntityTable,
+        batch: &ChangeBatch,
+        change: &Change,
+    ) -> bool {
+        if change.kind != ChangeKind::Move || batch.halves(change) != Halves::Both {
+            return false;
+        }
+        let mut records = batch.records_of(change).take(2);
+        records.any(|record| {
+            let hash = table.key_hash(&batch.arena, batch.records[record].key);
+            self.is_held(held, batch, record, hash, false)
+        })
+    }
+
+    /// Queues all records of a change whose key waits (rule H3). True when it did. Not for changes that come apart.
     pub(crate) fn queue_if_held(
         &mut self,
         held: &HashMap<TaskKey, HeldKeys>,
@@ -88,38 +126,37 @@ impl Holding {
         entity: usize,
         change: &Change,
     ) -> bool {
-        let span = span_index(batch, change.first_record as usize);
-        let known = held.get(&batch.spans[span].task).filter(|keys| !keys.is_empty());
-        if known.is_none() && self.added.is_empty() {
+        let key_hash = table.key_hash(&batch.arena, change.key);
+        if !self.is_held(held, batch, change.first_record as usize, key_hash, is_full(change.kind)) {
             return false;
         }
-        let hashes = Hashes::of(table, batch, change);
-        let waits = hashes.iter().any(|hash| {
-            let state = known.and_then(|keys| keys.get(hash)).unwrap_or_default();
-            let passes = state.waits_for_row && is_full(change.kind);
-            self.added.contains(&(span, hash)) || (state.waiting > 0 && !passes)
-        });
-        if !waits {
-            return false;
-        }
+        let mut half = pair_of(batch, change).map(|pair| moves::waits_for(&pair).into());
         for record in batch.records_of(change) {
-            self.queue(entity, record, hashes);
+            self.queue(batch, entity, record, key_hash, half.take());
         }
-        self.added.extend(hashes.iter().map(|hash| (span, hash)));
         true
     }
 
-    fn queue(&mut self, entity: usize, record: usize, hashes: Hashes) {
+    /// `half`: what half a key change waits for, when its turn comes.
+    fn queue(
+        &mut self,
+        batch: &ChangeBatch,
+        entity: usize,
+        record: usize,
+        key_hash: Option<u64>,
+        half: Option<Arc<str>>,
+    ) {
+        self.added.extend(key_hash.map(|hash| (span_index(batch, record), hash)));
         self.rows.push(HeldRecord {
             record,
             entity,
             state: HeldState::Queued,
-            hashes,
+            key_hash,
             kind: ErrorKind::Dependency,
             stage: "write",
             code: None,
             message: "waits behind an earlier change of its key".to_owned(),
-            waits_for: None,
+            waits_for: half,
         });
     }
 
@@ -132,15 +169,15 @@ impl Holding {
         change: &Change,
         waits_for: Arc<str>,
     ) {
-        let hashes = Hashes::of(table, batch, change);
+        let key_hash = table.key_hash(&batch.arena, change.key);
         let span = span_index(batch, change.first_record as usize);
-        self.added.extend(hashes.iter().map(|hash| (span, hash)));
+        self.added.extend(key_hash.map(|hash| (span, hash)));
         let mut records = batch.records_of(change);
         self.rows.extend(records.next().map(|record| HeldRecord {
             record,
             entity,
             state: HeldState::Parked,
-            hashes,
+            key_hash,
             kind: ErrorKind::Dependency,
             stage: "write",
             code: Some(HALF_WAITS.to_owned()),
@@ -148,7 +185,7 @@ impl Holding {
             waits_for: Some(waits_for),
         }));
         for record in records {
-            self.queue(entity, record, hashes);
+            self.queue(batch, entity, record, key_hash, None);
         }
     }
 
@@ -165,17 +202,16 @@ impl Holding {
         half: Option<Arc<str>>,
     ) {
         let state = if error.kind() == ErrorKind::Data { HeldState::Dead } else { HeldState::Parked };
-        let hashes = Hashes::of(table, batch, change);
+        let key_hash = table.key_hash(&batch.arena, change.key);
         if state == HeldState::Parked {
-            let span = span_index(batch, record);
-            self.added.extend(hashes.iter().map(|hash| (span, hash)));
+            self.added.extend(key_hash.map(|hash| (span_index(batch, record), hash)));
         }
         let waits_for = half.or_else(|| waits_for(table, &error));
         self.rows.push(HeldRecord {
             record,
             entity,
             state,
-            hashes,
+            key_hash,
             kind: error.error.kind,
             stage: error.error.stage.name(),
             message: message(&error.error),
@@ -199,7 +235,7 @@ impl Holding {
         let Some(keys) = held.get(&batch.spans[span].task).filter(|keys| !keys.is_empty()) else { return };
         let Some(hash) = table.key_hash(&batch.arena, change.key) else { return };
         if keys.get(hash).is_some() {
-            self.passed.push((span, hash, batch.records[change.last_record as usize].offset));
+            self.passed.insert((span, hash), batch.records[change.last_record as usize].offset);
         }
     }
 
@@ -211,23 +247,26 @@ impl Holding {
 
     /// Brings the lane's memory up to date; after COMMIT only.
     pub(crate) fn settle(self, held: &mut HashMap<TaskKey, HeldKeys>, batch: &ChangeBatch) {
-        for (span, hash, _) in &self.passed {
+        for (span, hash) in self.passed.keys() {
             keys_of(held, batch, *span).forget(*hash);
         }
-        for (span, hashes, dead) in &self.removed {
+        for (span, hash, dead) in &self.removed {
             let keys = keys_of(held, batch, *span);
-            keys.remove(*hashes);
+            keys.remove(*hash);
             if *dead {
-                keys.add(*hashes, true, false);
+                keys.add_dead(*hash);
             }
         }
-        for (span, hashes) in &self.died {
-            keys_of(held, batch, *span).add(*hashes, true, false);
+        for (span, hash) in &self.died {
+            keys_of(held, batch, *span).add_dead(*hash);
         }
         for row in &self.rows {
             let keys = keys_of(held, batch, span_index(batch, row.record));
-            let by_row = row.state == HeldState::Queued || row.waits_for.as_deref() == Some(WAITS_FOR_ROW);
-            keys.add(row.hashes, row.state == HeldState::Dead, by_row);
+            if row.state == HeldState::Dead {
+                keys.add_dead(row.key_hash);
+            } else {
+                keys.add(row.key_hash, may_be_passed(row.state == HeldState::Queued, row.waits_for.as_deref()));
+            }
         }
     }
 }

@@ -5,15 +5,12 @@
 
 use std::collections::HashMap;
 
-use topology::batch::{Change, ChangeBatch, ChangeKind};
-use topology::data::{CellRange, Value};
+use topology::data::Value;
 use topology::ledger::TaskKey;
-use topology::moves::Halves;
 
 use super::SqlWriter;
 use super::claim::task_values;
 use super::rows::WAITS_FOR_ROW;
-use super::tables::EntityTable;
 use crate::sql::connection::SqlConnection;
 use crate::sql::error::SqlResult;
 use crate::sql::statements::Statements;
@@ -21,35 +18,31 @@ use crate::sql::statements::Statements;
 /// `retry_at_ms` of a row that waits behind another one.
 pub(crate) const NOT_DUE: i64 = i64::MAX;
 
-/// Hashes of the keys a change touches: its own and, for key changes, the other one.
-#[derive(Clone, Copy, Debug, Default)]
-pub(crate) struct Hashes {
-    pub(crate) key: Option<u64>,
-    pub(crate) other: Option<u64>,
-}
-
-impl Hashes {
-    /// Half a key change holds only its own key: the other half must not queue behind it (rule B5).
-    pub(crate) fn of(table: &EntityTable, batch: &ChangeBatch, change: &Change) -> Hashes {
-        let hash = |key: CellRange| table.key_hash(&batch.arena, key);
-        let is_whole = change.kind == ChangeKind::Move && batch.halves(change) == Halves::Both;
-        Hashes { key: hash(change.key), other: change.old_key.filter(|_| is_whole).and_then(hash) }
-    }
-
-    pub(crate) fn iter(self) -> impl Iterator<Item = u64> {
-        self.key.into_iter().chain(self.other)
-    }
-}
-
 /// What the lane remembers of one key.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct KeyState {
     /// Parked and queued rows.
     pub(crate) waiting: u32,
-    /// All of them only wait for their own row: a later full image may pass and make them history.
-    pub(crate) waits_for_row: bool,
+    /// One of them may not be passed ([`may_be_passed`]). Stays until none waits: too much waiting is safe.
+    blocks: bool,
     /// Dead rows (rule H4).
     dead: u32,
+}
+
+impl KeyState {
+    /// True when a later change of the key must queue. A full image may pass if that makes all that waits history.
+    pub(crate) fn holds(self, is_full: bool) -> bool {
+        self.waiting > 0 && (self.blocks || !is_full)
+    }
+}
+
+/// True for a waiting row that a later full image of its key may make history: it waits for its own row only, or behind such a one.
+/// Half a key change is never passed: what its other half does would come after the image (rule B5).
+pub(crate) fn may_be_passed(is_queued: bool, waits_for: Option<&str>) -> bool {
+    match waits_for {
+        None => is_queued,
+        Some(name) => name == WAITS_FOR_ROW,
+    }
 }
 
 /// Held and dead keys of one task.
@@ -70,47 +63,49 @@ impl HeldKeys {
         let task = task_values(task);
         let mut held = HeldKeys::default();
         for row in &session.query(&statements.held_keys, &task).await? {
-            let [key, other, Value::Text(state), waits_for, Value::I64(retry_at)] = row.as_slice() else { continue };
-            let hash = |value: &Value| match value {
-                Value::I64(hash) => Some(hash.cast_unsigned()),
-                _ => None,
+            let [Value::I64(key), Value::Text(state), waits_for, Value::I64(retry_at)] = row.as_slice() else {
+                continue;
             };
-            let hashes = Hashes { key: hash(key), other: hash(other) };
-            if state == "queued" && *retry_at == NOT_DUE && hashes.iter().all(|hash| held.waiting(hash) == 0) {
-                for hash in hashes.iter().map(|hash| Value::I64(hash.cast_signed())) {
-                    let values: Vec<Value> = task.iter().cloned().chain([hash.clone(), hash]).collect();
-                    session.execute(&statements.held_retry_followers, &values).await?;
-                }
+            let (hash, is_queued) = (key.cast_unsigned(), state == "queued");
+            if is_queued && *retry_at == NOT_DUE && held.waiting(hash) == 0 {
+                let values: Vec<Value> = task.iter().cloned().chain([Value::I64(*key)]).collect();
+                session.execute(&statements.held_retry_followers, &values).await?;
             }
-            let by_row = state == "queued" || matches!(waits_for, Value::Text(text) if text == WAITS_FOR_ROW);
-            held.add(hashes, state == "dead", by_row);
+            if state == "dead" {
+                held.add_dead(Some(hash));
+                continue;
+            }
+            let waits_for = if let Value::Text(name) = waits_for { Some(name.as_str()) } else { None };
+            held.add(Some(hash), may_be_passed(is_queued, waits_for));
         }
         Ok(held)
     }
 
-    /// One more row; `by_row`: it waits for its own row, or behind others.
-    pub(crate) fn add(&mut self, hashes: Hashes, dead: bool, by_row: bool) {
-        self.rows += u64::from(!dead);
-        for hash in hashes.iter() {
-            let state = self.keys.entry(hash).or_default();
-            if dead {
-                state.dead += 1;
-            } else {
-                state.waits_for_row = by_row && (state.waits_for_row || state.waiting == 0);
-                state.waiting += 1;
-            }
+    /// One more waiting row, of a table without keys if there is no hash; see [`may_be_passed`].
+    pub(crate) fn add(&mut self, hash: Option<u64>, may_be_passed: bool) {
+        self.rows += 1;
+        let Some(hash) = hash else { return };
+        let state = self.keys.entry(hash).or_default();
+        state.waiting += 1;
+        state.blocks |= !may_be_passed;
+    }
+
+    /// One more dead row.
+    pub(crate) fn add_dead(&mut self, hash: Option<u64>) {
+        if let Some(hash) = hash {
+            self.keys.entry(hash).or_default().dead += 1;
         }
     }
 
     /// A waiting row is applied or dead.
-    pub(crate) fn remove(&mut self, hashes: Hashes) {
+    pub(crate) fn remove(&mut self, hash: Option<u64>) {
         self.rows = self.rows.saturating_sub(1);
-        for hash in hashes.iter() {
-            if let Some(state) = self.keys.get_mut(&hash) {
-                state.waiting = state.waiting.saturating_sub(1);
-                if state.waiting == 0 && state.dead == 0 {
-                    self.keys.remove(&hash);
-                }
+        let Some((hash, state)) = hash.and_then(|hash| Some((hash, self.keys.get_mut(&hash)?))) else { return };
+        state.waiting = state.waiting.saturating_sub(1);
+        if state.waiting == 0 {
+            state.blocks = false;
+            if state.dead == 0 {
+                self.keys.remove(&hash);
             }
         }
     }

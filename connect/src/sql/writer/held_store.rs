@@ -9,7 +9,7 @@ use topology::{Error, ErrorKind};
 use super::attempt::{Progress, with_entity};
 use super::claim::task_values;
 use super::held::HeldState;
-use super::held_keys::{Hashes, NOT_DUE};
+use super::held_keys::NOT_DUE;
 use super::{Failure, SqlWriter, json};
 use crate::sql::connection::SqlConnection;
 use crate::sql::error::{SqlError, SqlResult};
@@ -21,7 +21,7 @@ struct Stored<'a> {
     id: HeldId,
     entity: &'a str,
     key: Cell,
-    hashes: Hashes,
+    key_hash: Option<u64>,
     state: HeldState,
     class: &'a str,
     stage: &'a str,
@@ -38,7 +38,6 @@ fn store(scratch: &mut Arena, arena: &Arena, row: &Stored<'_>) -> CellRange {
     let bytes = |scratch: &mut Arena, span: Option<topology::data::Span>| {
         span.map_or(Cell::Null, |span| Cell::Bytes(scratch.push_bytes(arena.bytes(span))))
     };
-    let hash = |hash: Option<u64>| hash.map_or(Cell::Null, |hash| Cell::I64(hash.cast_signed()));
     let headers = match row.raw.headers {
         Some(span) => Cell::Bytes(scratch.push_bytes(arena.bytes(span))),
         None => Cell::Bytes(scratch.push_bytes(&[])),
@@ -52,8 +51,7 @@ fn store(scratch: &mut Arena, arena: &Arena, row: &Stored<'_>) -> CellRange {
         Cell::I64(i64::from(row.id.ordinal)),
         scratch.push_text(row.entity),
         row.key,
-        hash(row.hashes.key),
-        hash(row.hashes.other),
+        row.key_hash.map_or(Cell::Null, |hash| Cell::I64(hash.cast_signed())),
         scratch.push_text(row.state.name()),
         scratch.push_text(row.class),
         scratch.push_text(row.stage),
@@ -88,7 +86,7 @@ impl SqlWriter {
     ) -> Result<(), Failure> {
         let failed = |error: SqlError| Failure::Failed(error.error);
         let session = self.session.as_deref_mut().expect("enter() opened a session");
-        for (span, hash, offset) in &progress.holding.passed {
+        for ((span, hash), offset) in &progress.holding.passed {
             let mut values = task_values(&batch.spans[*span].task).to_vec();
             values.extend([Value::I64(hash.cast_signed()), Value::I64(*offset)]);
             session.execute(&self.statements.held_supersede, &values).await.map_err(failed)?;
@@ -125,7 +123,7 @@ impl SqlWriter {
                 id: HeldId { offset: record.offset, ordinal: ordinal(batch, held.record) },
                 entity: &table.mapped.name,
                 key,
-                hashes: held.hashes,
+                key_hash: held.key_hash,
                 state: held.state,
                 class: held.kind.name(),
                 stage: held.stage,
@@ -161,7 +159,7 @@ impl SqlWriter {
             }
             let seed = xxhash_rust::xxh3::xxh3_64(sink.table.name.as_bytes());
             let key_range = dead.key.filter(|key| !key.is_empty());
-            let hashes = Hashes { key: key_range.map(|key| batch.arena.hash_row(seed, key)), other: None };
+            let key_hash = key_range.map(|key| batch.arena.hash_row(seed, key));
             let key_columns = sink.table.key.iter().map(|at| &sink.table.columns[*at]);
             let key = json::object(&mut self.scratch, &batch.arena, key_columns, key_range.unwrap_or_default(), false);
             let row = Stored {
@@ -169,7 +167,7 @@ impl SqlWriter {
                 id: HeldId { offset: dead.offset, ordinal: 0 },
                 entity: &sink.table.name,
                 key,
-                hashes,
+                key_hash,
                 state: HeldState::Dead,
                 class: dead.kind.name(),
                 stage: dead.stage.name(),
@@ -181,10 +179,8 @@ impl SqlWriter {
                 raw: &dead.raw,
             };
             rows.push(store(&mut self.scratch, &batch.arena, &row));
-            if hashes.key.is_some() {
-                let span = usize::from(batch.span_of_slot[usize::from(dead.slot.0)]);
-                progress.holding.died.push((span, hashes));
-            }
+            let span = usize::from(batch.span_of_slot[usize::from(dead.slot.0)]);
+            progress.holding.died.push((span, key_hash));
         }
         let written = session.write_rows(&self.own.held, &self.scratch, &rows).await;
         written.map(|_| ()).map_err(|error| match with_entity(0, error) {

@@ -5,12 +5,13 @@ use std::sync::Arc;
 use topology::batch::{Change, ChangeBatch, ChangeKind};
 use topology::data::{Cell, Value};
 use topology::moves::{self, Halves, Present, Word, WordChange, plan_move};
+use topology::{Error, ErrorKind, Stage};
 
 use super::groups::{GroupKind, kind_of_row};
 use super::held_store::now_ms;
 use super::rows::{MoveNotes, Writing, row_missing};
 use super::tables::EntityTable;
-use crate::sql::error::SqlResult;
+use crate::sql::error::{SqlError, SqlResult};
 
 /// Code of a half that waits for its other half.
 pub(crate) const HALF_WAITS: &str = "half-waits";
@@ -19,6 +20,12 @@ pub(crate) const HALF_WAITS: &str = "half-waits";
 pub(crate) fn pair_of(batch: &ChangeBatch, change: &Change) -> Option<String> {
     let is_half = matches!(change.kind, ChangeKind::Move | ChangeKind::MoveKey) && batch.halves(change) != Halves::Both;
     if is_half { moves::pair_id(batch, change) } else { None }
+}
+
+/// A half that comes before its other half fails with this.
+pub(crate) fn half_waits() -> SqlError {
+    let detail = "the other half of the key change has not come yet";
+    SqlError::known(Error::new(ErrorKind::Dependency, Stage::Write, "cannot move row", detail).with_code(HALF_WAITS))
 }
 
 fn pair_values(batch: &ChangeBatch, table: &EntityTable, change: &Change, pair: &str) -> [Value; 3] {

@@ -8,17 +8,17 @@
 
 use std::collections::{HashMap, HashSet};
 
+use topology::ErrorKind;
 use topology::batch::{Change, ChangeBatch, ChangeKind, HeldId};
 use topology::data::{Cell, Value};
-use topology::{Error, ErrorKind, Stage};
 
 use super::attempt::Progress;
 use super::claim::task_values;
 use super::groups::{Group, GroupKind};
 use super::held::{HeldState, message, waits_for};
-use super::held_keys::{Hashes, NOT_DUE};
+use super::held_keys::NOT_DUE;
 use super::held_store::now_ms;
-use super::moves::{HALF_WAITS, pair_of};
+use super::moves::{half_waits, pair_of};
 use super::rows::MoveNotes;
 use super::{Failure, SqlWriter};
 use crate::sql::error::{SqlError, SqlResult};
@@ -29,7 +29,7 @@ struct Try {
     span: usize,
     entity: usize,
     change: Change,
-    hashes: Hashes,
+    key_hash: Option<u64>,
 }
 
 /// What is known so far.
@@ -61,13 +61,13 @@ impl SqlWriter {
             let entity = usize::from(record.entity.0);
             let change = self.unreduced(batch, entity, index);
             let table = self.tables[entity].as_ref().expect("planned before BEGIN");
-            let tried = Try { index, span, entity, change, hashes: Hashes::of(table, batch, &change) };
+            let tried = Try { index, span, entity, change, key_hash: table.key_hash(&batch.arena, change.key) };
             // Rows of different keys that go into one statement are written together, as children of one parent mostly are.
             let joins = change.kind == ChangeKind::Upsert
                 && run.iter().all(|other| {
                     other.entity == entity
                         && other.change.kind == ChangeKind::Upsert
-                        && (other.span != span || other.hashes.key != tried.hashes.key)
+                        && (other.span != span || other.key_hash != tried.key_hash)
                 });
             if !joins {
                 self.release_run(batch, std::mem::take(&mut run), &mut releasing, progress).await?;
@@ -87,7 +87,7 @@ impl SqlWriter {
     ) -> Result<(), Failure> {
         let mut free: Vec<Try> = Vec::with_capacity(run.len());
         for tried in run {
-            if tried.hashes.iter().any(|hash| releasing.blocked.contains(&(tried.span, hash))) {
+            if tried.key_hash.is_some_and(|hash| releasing.blocked.contains(&(tried.span, hash))) {
                 progress.take_back(tried.entity, 1);
             } else {
                 free.push(tried);
@@ -111,8 +111,8 @@ impl SqlWriter {
             match errors.remove(&tried.change.first_record) {
                 None => {
                     releasing.done.push((tried.span, batch.releases[tried.index]));
-                    progress.holding.removed.push((tried.span, tried.hashes, false));
-                    self.free_followers(batch, tried.span, tried.hashes).await?;
+                    progress.holding.removed.push((tried.span, tried.key_hash, false));
+                    self.free_followers(batch, tried.span, tried.key_hash).await?;
                 }
                 Some(error) => self.failed_again(batch, &tried, error, releasing, progress).await?,
             }
@@ -160,22 +160,18 @@ impl SqlWriter {
         deleted.map(|_| ()).map_err(|error| Failure::Failed(error.error))
     }
 
-    async fn free_followers(&mut self, batch: &ChangeBatch, span: usize, hashes: Hashes) -> Result<(), Failure> {
-        let task = &batch.spans[span].task;
-        let keys = self.held.get(task);
+    /// True when other rows of a key wait too.
+    fn has_followers(&self, batch: &ChangeBatch, span: usize, hash: u64) -> bool {
+        self.held.get(&batch.spans[span].task).is_none_or(|keys| keys.waiting(hash) > 1)
+    }
+
+    async fn free_followers(&mut self, batch: &ChangeBatch, span: usize, hash: Option<u64>) -> Result<(), Failure> {
+        let Some(hash) = hash.filter(|hash| self.has_followers(batch, span, *hash)) else { return Ok(()) };
+        let mut values = task_values(&batch.spans[span].task).to_vec();
+        values.push(Value::I64(hash.cast_signed()));
         let session = self.session.as_deref_mut().expect("enter() opened a session");
-        for hash in hashes.iter() {
-            if keys.is_some_and(|keys| keys.waiting(hash) <= 1) {
-                continue;
-            }
-            let mut values = task_values(task).to_vec();
-            values.extend([Value::I64(hash.cast_signed()), Value::I64(hash.cast_signed())]);
-            session
-                .execute(&self.statements.held_retry_followers, &values)
-                .await
-                .map_err(|error| Failure::Failed(error.error))?;
-        }
-        Ok(())
+        let freed = session.execute(&self.statements.held_retry_followers, &values).await;
+        freed.map(|_| ()).map_err(|error| Failure::Failed(error.error))
     }
 
     /// (attempts, time of the first failure) of a held row.
@@ -200,7 +196,7 @@ impl SqlWriter {
         progress: &mut Progress,
     ) -> Result<(), Failure> {
         let fatal = |error: SqlError| Failure::Failed(error.error);
-        let Try { index, span, entity, change, hashes } = tried;
+        let Try { index, span, entity, change, key_hash } = tried;
         progress.take_back(*entity, 1);
         let half = self.leave_word(batch, *entity, change).await?;
         // Discarded by an operator meanwhile: nothing to keep.
@@ -236,21 +232,19 @@ impl SqlWriter {
         session.execute(&self.statements.held_fail, &values).await.map_err(fatal)?;
         if dead {
             progress.counts[*entity].dead += 1;
-            progress.holding.removed.push((*span, *hashes, true));
-            return self.free_followers(batch, *span, *hashes).await;
+            progress.holding.removed.push((*span, *key_hash, true));
+            return self.free_followers(batch, *span, *key_hash).await;
         }
-        let keys = self.held.get(&batch.spans[*span].task);
-        for hash in hashes.iter() {
-            releasing.blocked.insert((*span, hash));
-            if keys.is_some_and(|keys| keys.waiting(hash) <= 1) {
-                continue;
-            }
-            let mut values = vec![Value::I64(NOT_DUE)];
-            values.extend(task_values(&batch.spans[*span].task));
-            values.extend([Value::I64(hash.cast_signed()), Value::I64(hash.cast_signed())]);
-            session.execute(&self.statements.held_hold_followers, &values).await.map_err(fatal)?;
+        let Some(hash) = *key_hash else { return Ok(()) };
+        releasing.blocked.insert((*span, hash));
+        if !self.has_followers(batch, *span, hash) {
+            return Ok(());
         }
-        Ok(())
+        let mut values = vec![Value::I64(NOT_DUE)];
+        values.extend(task_values(&batch.spans[*span].task));
+        values.push(Value::I64(hash.cast_signed()));
+        let session = self.session.as_deref_mut().expect("enter() opened a session");
+        session.execute(&self.statements.held_hold_followers, &values).await.map(|_| ()).map_err(fatal)
     }
 }
 
@@ -260,9 +254,4 @@ fn held_values(batch: &ChangeBatch, index: usize, span: usize) -> Vec<Value> {
     let mut values = task_values(&batch.spans[span].task).to_vec();
     values.extend([Value::I64(id.offset), Value::I64(i64::from(id.ordinal))]);
     values
-}
-
-fn half_waits() -> SqlError {
-    let detail = "the other half of the key change has not come yet";
-    SqlError::known(Error::new(ErrorKind::Dependency, Stage::Write, "cannot move row", detail).with_code(HALF_WAITS))
 }
