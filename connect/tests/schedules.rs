@@ -1,0 +1,451 @@
+//! Random schedules of real lanes over a real SQL target: the simulator's source, rebalances, crashes at any await, zombies and resends, with
+//! SQL instead of the target in memory. `SIM_SEED=s` replays the actions of one schedule (the server's timing is its own).
+
+#[path = "../../topology/tests/simulator/processors.rs"]
+mod processors;
+#[path = "../../topology/tests/simulator/source.rs"]
+#[allow(dead_code)] // the judge of the simulator reads more
+mod source;
+#[path = "conformance/target.rs"]
+#[allow(dead_code, unused_imports, unreachable_pub)] // shared with the conformance suite
+mod target;
+
+use std::collections::BTreeMap;
+use std::time::{Duration, Instant};
+
+use processors::graph;
+use source::{BAD_FOR_TARGET, Fate, Sent, Source, USERS};
+use target::{Engine, Target};
+use tidelock_connect::sql::writer::{HeldLimits, SinkTable};
+use topology::batch::{SnapshotMode, WriteMode};
+use topology::clock::ManualClock;
+use topology::data::Value;
+use topology::driver::{Broker, Listener, Seed, TestDirection, Worker, mirror};
+
+/// Everything must be at rest after so long.
+const CALM_MAX: Duration = Duration::from_secs(60);
+
+/// Short waits, but the attempts of a half that waits for its other half last longer than any chaos.
+const HELD: HeldLimits =
+    HeldLimits { retry_first_ms: 20, retry_cap_ms: 3000, dead_after_ms: 3_600_000, attempts_max: None };
+
+struct Schedule<'a> {
+    seed: Seed,
+    clock: ManualClock,
+    broker: Broker,
+    target: &'a mut Target,
+    source: Source,
+    directions: Vec<(TestDirection, Vec<SinkTable>)>,
+    workers: Vec<(usize, Worker, Listener)>,
+    last_member: usize,
+    /// Fate of every record of users by (partition, offset).
+    fates: BTreeMap<(i32, i64), Fate>,
+    actions: Vec<String>,
+    /// What the target had when it was last looked at; only while one schedule is replayed.
+    last_look: Option<Vec<String>>,
+}
+
+impl<'a> Schedule<'a> {
+    async fn new(number: u64, target: &'a mut Target) -> Schedule<'a> {
+        let mut seed = Seed::new(number);
+        let partitions = vec![1 + seed.below(3) as i32, 1, 1 + seed.below(2) as i32];
+        let directions = directions(&mut seed, target).await;
+        Schedule {
+            broker: Broker::new(&partitions),
+            source: Source::new(partitions, &mut seed),
+            clock: ManualClock::default(),
+            target,
+            directions,
+            workers: Vec::new(),
+            last_member: 0,
+            fates: BTreeMap::new(),
+            actions: Vec::new(),
+            last_look: variable("SIM_SEED").map(|_| Vec::new()),
+            seed,
+        }
+    }
+
+    fn start_worker(&mut self, direction: usize) {
+        self.last_member += 1;
+        let listener = Listener::default();
+        let (settings, tables) = &self.directions[direction];
+        let sink = Box::new(self.target.writer_with(tables, HELD));
+        let worker =
+            Worker::start(self.last_member, settings, &mut self.broker, sink, &self.clock, &listener, &mut self.seed);
+        self.workers.push((direction, worker.expect("the graph fits its topics"), listener));
+    }
+
+    fn assign_unowned(&mut self, direction: usize) {
+        let group = self.directions[direction].0.settings.group_id.to_string();
+        if self.broker.members(&group).is_empty() {
+            self.start_worker(direction);
+        }
+        let members = self.broker.members(&group);
+        for partition in self.broker.unowned(&group) {
+            if direction == 0 || partition.0 == USERS {
+                let member = members[self.seed.below(members.len())];
+                self.broker.assign(&group, partition, member);
+            }
+        }
+    }
+
+    fn note(&mut self, sent: Option<Sent>) {
+        let Some(sent) = sent else { return };
+        self.actions.push(format!("{:?} {}: {}", sent.partition, sent.offset, sent.text));
+        if sent.partition.0 == USERS {
+            self.fates.insert((sent.partition.1, sent.offset), sent.fate);
+        }
+    }
+
+    /// Notes what became different in the target.
+    async fn look(&mut self) {
+        let Some(before) = self.last_look.take() else { return };
+        let quote = self.target.quote();
+        let place = format!("direction, topic, {quote}partition{quote}");
+        let mut now = Vec::new();
+        for (name, select) in [
+            ("progress", format!("SELECT {place}, epoch, next_offset FROM tidelock_progress")),
+            ("users", "SELECT id, row_id, version, name, blob_text FROM users".to_owned()),
+            ("held", format!("SELECT {place}, {quote}offset{quote}, state, waits_for, attempts FROM tidelock_held")),
+            ("moved", "SELECT * FROM tidelock_moved".to_owned()),
+        ] {
+            now.extend(self.target.rows(&select).await.into_iter().map(|row| format!("{name} {row}")));
+        }
+        for row in before.iter().filter(|row| !now.contains(row)) {
+            self.actions.push(format!("    - {row}"));
+        }
+        for row in now.iter().filter(|row| !before.contains(row)) {
+            self.actions.push(format!("    + {row}"));
+        }
+        self.last_look = Some(now);
+    }
+
+    async fn act(&mut self) {
+        let at = self.seed.below(self.workers.len());
+        let (direction, member) = (self.workers[at].0, self.workers[at].1.member());
+        let group = self.directions[direction].0.settings.group_id.to_string();
+        match self.seed.below(1000) {
+            0..350 => {
+                let records = 1 + self.seed.below(6);
+                self.workers[at].1.step(&mut self.broker, records);
+            }
+            350..780 => {
+                self.workers[at].1.poll_writer();
+                // The server works meanwhile.
+                tokio::task::yield_now().await;
+            }
+            780..900 => {
+                if !self.source.has_unsent() || self.seed.chance(30) {
+                    self.source.change(&mut self.seed);
+                }
+                let sent = self.source.send(&mut self.broker);
+                self.note(sent);
+            }
+            900..930 => {
+                let partitions = self.broker.partitions();
+                let partition = partitions[self.seed.below(partitions.len())];
+                let members = self.broker.members(&group);
+                if !members.is_empty() && (direction == 0 || partition.0 == USERS) {
+                    let heir = members[self.seed.below(members.len())];
+                    self.actions.push(format!("{group}: {partition:?} to worker {heir}"));
+                    self.broker.assign(&group, partition, heir);
+                }
+            }
+            930..936 => {
+                self.actions.push(format!("worker {member} is killed"));
+                self.broker.leave(&group, member);
+                drop(self.workers.remove(at));
+                self.start_worker(direction);
+                self.assign_unowned(direction);
+            }
+            936..939 => {
+                self.actions.push(format!("worker {member} becomes a zombie"));
+                self.broker.expel(&group, member);
+                self.assign_unowned(direction);
+            }
+            939..945 => {
+                let back = self.source.restart_connector(&mut self.seed);
+                self.actions.push(format!("connector restarts {back} events back"));
+            }
+            945..970 => tokio::time::sleep(Duration::from_millis(1)).await,
+            _ => {
+                let step = [1, 20, 500][self.seed.below(3)];
+                self.clock.advance(Duration::from_millis(step));
+            }
+        }
+    }
+
+    async fn run(&mut self) -> Result<(), String> {
+        for direction in [0, 0, 1] {
+            self.start_worker(direction);
+        }
+        self.assign_unowned(0);
+        self.assign_unowned(1);
+        for _ in 0..300 + self.seed.below(1500) {
+            self.act().await;
+            self.look().await;
+        }
+        while self.source.has_unsent() {
+            let sent = self.source.send(&mut self.broker);
+            self.note(sent);
+        }
+        let started = Instant::now();
+        loop {
+            for (_, worker, listener) in &mut self.workers {
+                worker.step(&mut self.broker, 10);
+                worker.poll_writer();
+                if let Some(Some(error)) = worker.ended() {
+                    return Err(format!("worker stopped: {error}"));
+                }
+                let broken = listener.heard(|heard| heard.broken.first().copied());
+                let paused = listener.heard(|heard| heard.partitions_paused.first().cloned());
+                if let Some(reason) = broken.map(str::to_owned).or(paused) {
+                    return Err(reason);
+                }
+            }
+            self.look().await;
+            if self.workers.iter().any(|(_, worker, _)| worker.is_woken()) {
+                continue;
+            }
+            // Nobody can go on but by the server's answer or by time.
+            tokio::time::sleep(Duration::from_millis(1)).await;
+            if self.workers.iter().any(|(_, worker, _)| worker.is_woken()) {
+                continue;
+            }
+            self.clock.advance(Duration::from_millis(100));
+            let mut left = self.lag().await;
+            if left.is_empty() {
+                left = self.held().await;
+                if left.is_empty() {
+                    return self.judge().await;
+                }
+                // Everything was read, so nothing more can come that a held row should wait for: try all of them at once, again and again.
+                if !self.is_any_due().await {
+                    self.make_due().await;
+                }
+            }
+            let left = left.join("; ");
+            if started.elapsed() > CALM_MAX {
+                return Err(format!("does not come to rest: {left}"));
+            }
+        }
+    }
+
+    /// Partitions that are not read to their ends.
+    async fn lag(&mut self) -> Vec<String> {
+        let quote = self.target.quote();
+        let ledger = format!(
+            "SELECT direction, topic, {quote}partition{quote}, next_offset FROM tidelock_progress ORDER BY direction, topic"
+        );
+        let rows: Vec<String> = self.target.rows(&ledger).await;
+        let mut left = Vec::new();
+        for (direction, (settings, _)) in self.directions.iter().enumerate() {
+            for (topic, partition) in self.broker.partitions() {
+                if direction == 1 && topic != USERS {
+                    continue;
+                }
+                let name = &settings.topics[topic].name;
+                let end = self.broker.end_of_records((topic, partition));
+                let at = format!("{}|{name}|{partition}|", settings.settings.direction);
+                let next: i64 = rows.iter().find_map(|row| row.strip_prefix(&at)?.parse().ok()).unwrap_or_default();
+                if next < end {
+                    left.push(format!("{at}{next} of {end}"));
+                }
+            }
+        }
+        left
+    }
+
+    async fn is_any_due(&mut self) -> bool {
+        let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).expect("after 1970").as_millis();
+        let due =
+            format!("SELECT COUNT(*) FROM tidelock_held WHERE state IN ('parked', 'queued') AND retry_at_ms <= {now}");
+        self.target.value(&due).await != "0"
+    }
+
+    /// Makes parked rows due. The lanes go on meanwhile: one of them may be in the middle of a transaction.
+    async fn make_due(&mut self) {
+        let update = self.target.try_run("UPDATE tidelock_held SET retry_at_ms = 0 WHERE state = 'parked'");
+        let mut update = std::pin::pin!(update);
+        while tokio::time::timeout(Duration::from_micros(100), &mut update).await.is_err() {
+            for (_, worker, _) in &mut self.workers {
+                worker.poll_writer();
+            }
+        }
+    }
+
+    /// Rows that wait.
+    async fn held(&mut self) -> Vec<String> {
+        let quote = self.target.quote();
+        let held = format!(
+            "SELECT direction, topic, {quote}partition{quote}, {quote}offset{quote}, state, waits_for FROM tidelock_held \
+             WHERE state IN ('parked', 'queued')"
+        );
+        self.target.rows(&held).await
+    }
+
+    async fn judge(&mut self) -> Result<(), String> {
+        let users = self.source.users.iter().map(|(key, user)| user.values(*key)).collect::<Vec<_>>();
+        let parents = self.source.parents.iter().map(|(key, version)| numbers(&[*key, *version])).collect::<Vec<_>>();
+        let children = self.source.children.iter();
+        let children = children.map(|(key, (version, parent))| numbers(&[*key, *version, *parent])).collect::<Vec<_>>();
+        for (table, columns, model) in [
+            ("users", "id, row_id, version, name, blob_text", users),
+            ("parents", "id, version", parents),
+            ("children", "id, version, parent", children),
+        ] {
+            let found = self.target.rows(&format!("SELECT {columns} FROM {table} ORDER BY id")).await;
+            let model: Vec<String> = model.iter().map(|row| text(row)).collect();
+            if found != model {
+                return Err(format!("table {table} differs:\n  source {model:?}\n  target {found:?}"));
+            }
+        }
+        let quote = self.target.quote();
+        let place = format!("{quote}partition{quote}, {quote}offset{quote}");
+        let wanted = |fates: &[Fate]| {
+            let due = self.fates.iter().filter(|(_, fate)| fates.contains(fate));
+            due.map(|((partition, offset), _)| format!("{partition}|{offset}")).collect::<Vec<_>>()
+        };
+        let history = wanted(&[Fate::Applied, Fate::DeadInMirror]);
+        let dead = wanted(&[Fate::Dead, Fate::DeadInMirror]);
+        let found = self.target.rows(&format!("SELECT {place} FROM users_history ORDER BY {place}")).await;
+        if found != history {
+            return Err(format!("history differs:\n  wanted {history:?}\n  found {found:?}"));
+        }
+        let select = format!(
+            "SELECT {place} FROM tidelock_held WHERE state IN ('dead', 'superseded') AND direction = 'mirror' ORDER BY {place}"
+        );
+        let found = self.target.rows(&select).await;
+        if found != dead {
+            return Err(format!("dead letters differ:\n  wanted {dead:?}\n  found {found:?}"));
+        }
+        Ok(())
+    }
+}
+
+fn numbers(numbers: &[i64]) -> Vec<Value> {
+    numbers.iter().copied().map(Value::I64).collect()
+}
+
+fn text(row: &[Value]) -> String {
+    let cells = row.iter().map(|value| match value {
+        Value::I64(number) => number.to_string(),
+        Value::Text(text) => text.clone(),
+        other => format!("{other:?}"),
+    });
+    cells.collect::<Vec<_>>().join("|")
+}
+
+/// The mirror of three tables and the history of one, with the live columns.
+async fn directions(seed: &mut Seed, target: &mut Target) -> Vec<(TestDirection, Vec<SinkTable>)> {
+    let quote = target.quote();
+    let text = if target.engine == Engine::MySql || target.engine == Engine::MariaDb { "VARCHAR(100)" } else { "TEXT" };
+    let statements = [
+        format!(
+            "CREATE TABLE users (id BIGINT PRIMARY KEY, row_id BIGINT, version BIGINT, name {text}, blob_text {text}, \
+             CHECK (name <> '{BAD_FOR_TARGET}'))"
+        ),
+        "CREATE TABLE parents (id BIGINT PRIMARY KEY, version BIGINT)".to_owned(),
+        "CREATE TABLE children (id BIGINT PRIMARY KEY, version BIGINT, parent BIGINT, FOREIGN KEY (parent) REFERENCES parents (id))"
+            .to_owned(),
+        format!(
+            "CREATE TABLE users_history (topic {text}, {quote}partition{quote} INT, {quote}offset{quote} BIGINT, \
+             operation {text}, {quote}key{quote} {text}, {quote}row{quote} TEXT)"
+        ),
+    ];
+    for table in
+        ["children", "parents", "users", "users_history", "tidelock_progress", "tidelock_held", "tidelock_moved"]
+    {
+        target.run(&[&format!("DROP TABLE IF EXISTS {table}")]).await;
+    }
+    for statement in &statements {
+        target.run(&[statement]).await;
+    }
+    if target.engine == Engine::Sqlite {
+        target.rows("PRAGMA journal_mode = WAL").await;
+    }
+    target.writer(&[]).create_own_tables().await.expect("the target is empty");
+    let columns: &[&str] = &["id", "row_id", "version", "name", "blob_text"];
+    let users = target.table(0, "users", columns, &["id"]).await;
+    let parents = target.table(1, "parents", &["id", "version"], &["id"]).await;
+    let children = target.table(2, "children", &["id", "version", "parent"], &["id"]).await;
+    let mut history = users.clone();
+    history.table.name = "users_history".into();
+    history.table.mode = WriteMode::Append;
+    let mirrored = mirror(&[
+        ("users", columns, 1),
+        ("parents", &["id", "version"], 1),
+        ("children", &["id", "version", "parent"], 1),
+    ]);
+    let both = [
+        ("mirror", mirrored, vec![users, parents, children]),
+        ("history", mirror(&[("users", columns, 1)]), vec![history]),
+    ];
+    let finish = |(name, mut direction, tables): (&str, TestDirection, Vec<SinkTable>)| {
+        direction.topology = graph(&direction.topics);
+        direction.settings.direction = name.into();
+        direction.settings.group_id = name.into();
+        direction.settings.batch_rows_max = 1 + seed.below(8);
+        direction.settings.snapshots = vec![SnapshotMode::Upsert; tables.len()];
+        direction.settings.tables = tables.iter().map(|table| table.table.clone()).collect();
+        direction.layouts = tables.iter().map(|table| (table.table.layout(), table.table.key_layout())).collect();
+        (direction, tables)
+    };
+    both.into_iter().map(finish).collect()
+}
+
+fn variable(name: &str) -> Option<u64> {
+    std::env::var(name).ok()?.parse().ok()
+}
+
+/// Runs schedules one after the other in one database.
+async fn run(target: &mut Target, count: u64) {
+    let seeds = variable("SIM_SEED").map_or(0..variable("SIM_SCHEDULES").unwrap_or(count), |seed| seed..seed + 1);
+    for seed in seeds {
+        let mut schedule = Schedule::new(seed, target).await;
+        if let Err(reason) = schedule.run().await {
+            schedule.actions.iter().for_each(|action| println!("  {action}"));
+            let quote = schedule.target.quote();
+            let held = format!(
+                "SELECT direction, topic, {quote}partition{quote}, {quote}offset{quote}, state, waits_for, attempts, {quote}key{quote}, \
+                 message FROM tidelock_held WHERE state <> 'dead' ORDER BY direction, topic, {quote}partition{quote}, {quote}offset{quote}"
+            );
+            for table in [
+                held.as_str(),
+                "SELECT * FROM tidelock_moved",
+                "SELECT topic, epoch, next_offset FROM tidelock_progress",
+            ] {
+                println!("{table}");
+                schedule.target.rows(table).await.iter().for_each(|row| println!("  {row}"));
+            }
+            panic!("SIM_SEED={seed}: {reason}");
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn random_schedules_end_equal_on_sqlite() {
+    run(&mut Target::sqlite("schedules").await, 40).await;
+}
+
+async fn run_on(engine: Engine, variable: &str) {
+    if let Some(mut target) = Target::server(engine, variable, "schedules").await {
+        run(&mut target, 15).await;
+        target.drop_database().await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn random_schedules_end_equal_on_postgres() {
+    run_on(Engine::Postgres, "TIDELOCK_TEST_POSTGRES18").await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn random_schedules_end_equal_on_mysql() {
+    run_on(Engine::MySql, "TIDELOCK_TEST_MYSQL").await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn random_schedules_end_equal_on_mariadb() {
+    run_on(Engine::MariaDb, "TIDELOCK_TEST_MARIADB").await;
+}
