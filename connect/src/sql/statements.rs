@@ -249,6 +249,18 @@ fn some_tasks(tasks: usize) -> String {
     format!("{WHERE_DIRECTION} AND ({})", vec![one; tasks].join(" OR "))
 }
 
+/// Ledger rows of some tasks of one direction, not locked: pipeline, direction, (topic, partition)… → topic, partition, epoch, owner,
+/// next_offset.
+pub(crate) fn progress_text(dialect: &dyn Dialect, tasks: usize) -> String {
+    expand(
+        dialect,
+        &format!(
+            "SELECT [topic], [partition], [epoch], [owner], [next_offset] FROM [tidelock_progress] {}",
+            some_tasks(tasks)
+        ),
+    )
+}
+
 /// Due rows of some tasks of one direction (rules H2, H3): pipeline, direction, (topic, partition)…, limit → topic, partition, offset,
 /// ordinal, attempts, timestamp_ms, raw_key, raw_value, headers.
 pub(crate) fn due_text(dialect: &dyn Dialect, tasks: usize) -> String {

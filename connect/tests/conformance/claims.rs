@@ -1,6 +1,6 @@
 //! Rules L: claims, fences, zombies, lost replies.
 
-use topology::ledger::{CasOutcome, ClaimReply};
+use topology::ledger::{CasOutcome, ClaimReply, Owner};
 use topology::sink::{ApplyError, SinkWriter};
 
 use crate::batches::{Builder, apply, claim, refused, request, task};
@@ -73,6 +73,29 @@ async fn a_zombie_is_fenced_and_writes_nothing(target: &mut Target) {
     let batch = Builder::new(&fresh, &tables).upsert(0, &[n(1), t("owner")]).finish();
     apply(&mut owner, &mut fresh, &batch).await;
     assert_eq!(target.rows("SELECT name FROM users").await, ["owner"]);
+}
+
+async fn an_idle_lane_sees_what_the_ledger_says_of_its_tasks(target: &mut Target) {
+    let tables = users(target).await;
+    let mut writer = target.writer(&tables);
+    let mut claims = [claim(&mut writer, "t", 0, 1).await, claim(&mut writer, "t", 1, 2).await];
+    claim(&mut writer, "u", 1, 3).await;
+    let batch = Builder::new(&claims, &tables).upsert(0, &[n(1), t("ann")]).finish();
+    apply(&mut writer, &mut claims, &batch).await;
+    let mine = [Some((1, Owner(1), 1)), Some((1, Owner(2), 0))];
+    assert_eq!(writer.progress(&claims).await.unwrap(), mine, "as it believes");
+    claims.reverse();
+    assert_eq!(writer.progress(&claims).await.unwrap(), [mine[1], mine[0]], "in the order of the claims");
+
+    // Another worker takes one of them.
+    let mut other = target.writer(&tables);
+    claim(&mut other, "t", 1, 4).await;
+    assert_eq!(writer.progress(&claims).await.unwrap(), [Some((2, Owner(4), 0)), mine[0]]);
+    // The target is restored from a backup, then from one without the ledger's rows.
+    target.run(&["UPDATE tidelock_progress SET next_offset = 0"]).await;
+    assert_eq!(writer.progress(&claims[1..]).await.unwrap(), [Some((1, Owner(1), 0))]);
+    target.run(&["DELETE FROM tidelock_progress"]).await;
+    assert_eq!(writer.progress(&claims).await.unwrap(), [None, None]);
 }
 
 async fn the_same_owner_with_a_repeated_epoch_is_told_apart_by_its_nonce(target: &mut Target) {
@@ -159,6 +182,7 @@ conformance!(
     a_claim_raises_the_epoch_and_reads_what_is_stored,
     a_start_offset_is_stored_once_and_never_overrides_progress,
     a_group_that_is_alive_keeps_its_direction,
+    an_idle_lane_sees_what_the_ledger_says_of_its_tasks,
     a_zombie_is_fenced_and_writes_nothing,
     the_same_owner_with_a_repeated_epoch_is_told_apart_by_its_nonce,
     a_cas_that_misses_is_judged_by_the_row,

@@ -1,5 +1,7 @@
 //! Taking over tasks (rules A1, L): raise the epoch, set the owner, *then* read, in key order, in one short transaction.
 
+use std::collections::HashMap;
+
 use topology::data::Value;
 use topology::ledger::{Claim, ClaimReply, ClaimRequest, Owner, TaskKey};
 use topology::marks::Marks;
@@ -9,6 +11,7 @@ use super::held_keys::HeldKeys;
 use super::limit::DeadWindow;
 use super::{SqlWriter, bug};
 use crate::sql::error::{SqlError, SqlResult};
+use crate::sql::statements::progress_text;
 
 /// Another group's rows younger than this belong to a group that is alive (rule L6).
 const OTHER_GROUP_FRESH_MS: i64 = 120_000;
@@ -33,6 +36,17 @@ pub(crate) fn ledger_row(row: &[Value]) -> Option<(i64, Owner, i64)> {
         }
         _ => None,
     }
+}
+
+/// pipeline, direction, then topic and partition of each claim. All claims of a lane are of one direction.
+pub(crate) fn tasks(claims: &[Claim]) -> Vec<Value> {
+    let first = &claims[0].task;
+    let mut values = vec![Value::Text(first.pipeline.to_string()), Value::Text(first.direction.to_string())];
+    for claim in claims {
+        values.push(Value::Text(claim.task.topic.to_string()));
+        values.push(Value::I64(i64::from(claim.task.partition)));
+    }
+    values
 }
 
 fn window_of(value: &Value) -> DeadWindow {
@@ -148,6 +162,19 @@ impl SqlWriter {
         // A claim that is rolled back leaves at most an old window behind, which the next claim replaces.
         self.dead_windows.insert(request.task.clone(), window);
         Ok(ClaimReply::Claimed(claim))
+    }
+
+    /// What the ledger says of claimed tasks, for lanes that are idle.
+    pub(super) async fn read_progress(&mut self, claims: &[Claim]) -> SqlResult<Vec<Option<(i64, Owner, i64)>>> {
+        let text = progress_text(self.connector.dialect(), claims.len());
+        let mut rows = HashMap::new();
+        for row in self.session().query(&text, &tasks(claims)).await? {
+            if let [Value::Text(topic), Value::I64(partition), rest @ ..] = row.as_slice() {
+                rows.insert((topic.clone(), *partition), ledger_row(rest));
+            }
+        }
+        let mut row_of = |task: &TaskKey| rows.remove(&(task.topic.to_string(), i64::from(task.partition))).flatten();
+        Ok(claims.iter().map(|claim| row_of(&claim.task)).collect())
     }
 
     /// A claim that waited out the lock timeout ends the session that holds the row, if it may (rule L10).

@@ -7,7 +7,7 @@ use topology::sink::{HeldCounts, HeldRow};
 use topology::{Error, ErrorKind};
 
 use super::attempt::{Progress, with_entity};
-use super::claim::task_values;
+use super::claim::{task_values, tasks};
 use super::held::HeldState;
 use super::held_keys::NOT_DUE;
 use super::{Failure, SqlWriter, json};
@@ -220,17 +220,6 @@ impl SqlWriter {
         }
         Ok(counts)
     }
-}
-
-/// pipeline, direction, then topic and partition of each claim. All claims of a lane are of one direction.
-fn tasks(claims: &[Claim]) -> Vec<Value> {
-    let first = &claims[0].task;
-    let mut values = vec![Value::Text(first.pipeline.to_string()), Value::Text(first.direction.to_string())];
-    for claim in claims {
-        values.push(Value::Text(claim.task.topic.to_string()));
-        values.push(Value::I64(i64::from(claim.task.partition)));
-    }
-    values
 }
 
 fn due_row(row: Vec<Value>, claims: &[Claim]) -> Option<HeldRow> {

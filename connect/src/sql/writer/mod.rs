@@ -30,7 +30,7 @@ use std::time::{Duration, Instant};
 use async_trait::async_trait;
 use topology::batch::{ChangeBatch, SnapshotMode, WriteTable};
 use topology::data::{Arena, Value};
-use topology::ledger::{CasOutcome, Claim, ClaimReply, ClaimRequest, TaskKey};
+use topology::ledger::{CasOutcome, Claim, ClaimReply, ClaimRequest, Owner, TaskKey};
 use topology::sink::{Applied, ApplyError, Capabilities, HeldCounts, HeldRow, SinkWriter};
 use topology::{Error, ErrorKind, Stage};
 
@@ -394,6 +394,17 @@ impl SinkWriter for SqlWriter {
         }
         let result = match self.enter().await {
             Ok(()) => self.count_held(claims).await,
+            Err(error) => Err(error),
+        };
+        self.leave(result)
+    }
+
+    async fn progress(&mut self, claims: &[Claim]) -> Result<Vec<Option<(i64, Owner, i64)>>, Error> {
+        if claims.is_empty() {
+            return Ok(Vec::new());
+        }
+        let result = match self.enter().await {
+            Ok(()) => self.read_progress(claims).await,
             Err(error) => Err(error),
         };
         self.leave(result)
