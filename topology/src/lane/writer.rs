@@ -4,7 +4,7 @@
 //! COMMIT that is lost makes the outcome unknown; only a new claim tells it (rule L4). Held rows of its tasks are tried again
 //! when due, also while no record arrives (rule H2).
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
@@ -48,7 +48,7 @@ pub struct Writer {
     /// Requests read while waiting in the middle of something.
     postponed: VecDeque<Request>,
     replies: UnboundedSender<Reply>,
-    claims: HashMap<TaskKey, Claim>,
+    claims: BTreeMap<TaskKey, Claim>,
     rewind: u64,
     reducer: Reducer,
     reduce_tables: Vec<ReduceTable>,
@@ -101,7 +101,7 @@ impl Writer {
             requests,
             postponed: VecDeque::new(),
             replies,
-            claims: HashMap::new(),
+            claims: BTreeMap::new(),
             rewind: 0,
             reducer: Reducer::default(),
             reduce_tables,

@@ -83,6 +83,16 @@ pub(crate) fn run(seed: u64, with_trace: bool) -> Result<Done, Failure> {
     result.map(|()| std::mem::take(&mut schedule.done)).map_err(|reason| Failure { reason, trace })
 }
 
+/// Everything that happens in the schedule of a seed.
+#[allow(dead_code)] // read by the simulator, not by the mutations
+pub(crate) fn trace(seed: u64) -> Vec<String> {
+    let mut schedule = Schedule::new(seed, true);
+    let result = schedule.run();
+    let mut trace = schedule.trace.take().unwrap_or_default();
+    trace.extend(result.err());
+    trace
+}
+
 impl Schedule {
     fn new(number: u64, with_trace: bool) -> Schedule {
         let mut seed = Seed::new(number);
