@@ -1,5 +1,6 @@
 //! Random schedules of real lanes over a real SQL target: the simulator's source, rebalances, crashes at any await, zombies and resends, with
-//! SQL instead of the target in memory. `SIM_SEED=s` replays the actions of one schedule (the server's timing is its own).
+//! SQL instead of the target in memory. `SIM_SCHEDULES=n` runs n of them, from `SIM_FIRST` on; `SIM_SEED=s` replays the actions of one, with what
+//! became different in the target (the server's timing is its own).
 
 #[path = "../../topology/tests/simulator/processors.rs"]
 mod processors;
@@ -11,6 +12,8 @@ mod source;
 mod target;
 
 use std::collections::BTreeMap;
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use processors::graph;
@@ -21,6 +24,12 @@ use topology::batch::{SnapshotMode, WriteMode};
 use topology::clock::ManualClock;
 use topology::data::Value;
 use topology::driver::{Broker, Listener, Seed, TestDirection, Worker, mirror};
+
+/// Schedules on SQLite without `SIM_SCHEDULES`; on a server 15.
+const SCHEDULES_DEFAULT: u64 = 40;
+
+/// Schedules on SQLite at the same time.
+const SQLITE_THREADS: u64 = 8;
 
 /// Everything must be at rest after so long.
 const CALM_MAX: Duration = Duration::from_secs(60);
@@ -313,7 +322,8 @@ impl<'a> Schedule<'a> {
             return Err(format!("history differs:\n  wanted {history:?}\n  found {found:?}"));
         }
         let select = format!(
-            "SELECT {place} FROM tidelock_held WHERE state IN ('dead', 'superseded') AND direction = 'mirror' ORDER BY {place}"
+            "SELECT {place} FROM tidelock_held WHERE state IN ('dead', 'superseded') AND class = 'data' AND direction = 'mirror' \
+             ORDER BY {place}"
         );
         let found = self.target.rows(&select).await;
         if found != dead {
@@ -398,41 +408,70 @@ fn variable(name: &str) -> Option<u64> {
     std::env::var(name).ok()?.parse().ok()
 }
 
-/// Runs schedules one after the other in one database.
-async fn run(target: &mut Target, count: u64) {
-    let seeds = variable("SIM_SEED").map_or(0..variable("SIM_SCHEDULES").unwrap_or(count), |seed| seed..seed + 1);
-    for seed in seeds {
-        let mut schedule = Schedule::new(seed, target).await;
-        if let Err(reason) = schedule.run().await {
-            schedule.actions.iter().for_each(|action| println!("  {action}"));
-            let quote = schedule.target.quote();
-            let held = format!(
-                "SELECT direction, topic, {quote}partition{quote}, {quote}offset{quote}, state, waits_for, attempts, {quote}key{quote}, \
-                 message FROM tidelock_held WHERE state <> 'dead' ORDER BY direction, topic, {quote}partition{quote}, {quote}offset{quote}"
-            );
-            for table in [
-                held.as_str(),
-                "SELECT * FROM tidelock_moved",
-                "SELECT topic, epoch, next_offset FROM tidelock_progress",
-            ] {
-                println!("{table}");
-                schedule.target.rows(table).await.iter().for_each(|row| println!("  {row}"));
-            }
-            panic!("SIM_SEED={seed}: {reason}");
-        }
+/// Runs one schedule in a database that may have the tables of another one.
+async fn run(target: &mut Target, seed: u64) -> Result<(), String> {
+    let mut schedule = Schedule::new(seed, target).await;
+    let Err(reason) = schedule.run().await else { return Ok(()) };
+    let mut told = std::mem::take(&mut schedule.actions);
+    let quote = schedule.target.quote();
+    let held = format!(
+        "SELECT direction, topic, {quote}partition{quote}, {quote}offset{quote}, state, waits_for, attempts, {quote}key{quote}, message \
+         FROM tidelock_held WHERE state <> 'dead' ORDER BY direction, topic, {quote}partition{quote}, {quote}offset{quote}"
+    );
+    for table in
+        [held.as_str(), "SELECT * FROM tidelock_moved", "SELECT topic, epoch, next_offset FROM tidelock_progress"]
+    {
+        told.push(table.to_owned());
+        told.extend(schedule.target.rows(table).await.into_iter().map(|row| format!("  {row}")));
     }
+    Err(format!("SIM_SEED={seed} {reason}\n  {}", told.join("\n  ")))
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn random_schedules_end_equal_on_sqlite() {
-    run(&mut Target::sqlite("schedules").await, 40).await;
+/// Seeds of this run: one that is replayed, or as many as were asked for.
+fn seeds(count: u64) -> std::ops::Range<u64> {
+    let first = variable("SIM_FIRST").unwrap_or(0);
+    variable("SIM_SEED").map_or(first..first + variable("SIM_SCHEDULES").unwrap_or(count), |seed| seed..seed + 1)
+}
+
+/// A schedule waits for its database most of the time, so several run at once, each in a file of its own.
+#[test]
+fn random_schedules_end_equal_on_sqlite() {
+    let seeds = seeds(SCHEDULES_DEFAULT);
+    let (next, failed) = (AtomicU64::new(seeds.start), Mutex::new(Vec::new()));
+    std::thread::scope(|scope| {
+        for thread in 0..SQLITE_THREADS.min(seeds.end - seeds.start) {
+            let (next, failed, seeds) = (&next, &failed, &seeds);
+            scope.spawn(move || {
+                let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+                runtime.expect("a runtime for one thread").block_on(async {
+                    let mut target = Target::sqlite(&format!("schedules-{thread}")).await;
+                    loop {
+                        let seed = next.fetch_add(1, Ordering::Relaxed);
+                        if seed >= seeds.end {
+                            return;
+                        }
+                        if let Err(reason) = run(&mut target, seed).await {
+                            println!("{}", reason.lines().next().unwrap_or_default());
+                            failed.lock().expect("no panic while locked").push(reason);
+                        }
+                    }
+                });
+            });
+        }
+    });
+    let failed = failed.into_inner().expect("no panic while locked");
+    println!("schedules: {} on sqlite, {} failures", seeds.end - seeds.start, failed.len());
+    assert!(failed.is_empty(), "{}", failed[0]);
 }
 
 async fn run_on(engine: Engine, variable: &str) {
-    if let Some(mut target) = Target::server(engine, variable, "schedules").await {
-        run(&mut target, 15).await;
-        target.drop_database().await;
+    let Some(mut target) = Target::server(engine, variable, "schedules").await else { return };
+    for seed in seeds(15) {
+        if let Err(reason) = run(&mut target, seed).await {
+            panic!("{reason}");
+        }
     }
+    target.drop_database().await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
