@@ -58,6 +58,9 @@ pub struct WriteTable {
     pub columns: Vec<Column>,
     /// `key[i]` is the index in `columns` of the i-th key column; key rows have these cells in this order.
     pub key: Vec<usize>,
+    /// Indexes in `columns` of those that only an insert writes: a present row keeps its own value. Whole rows carry them nevertheless,
+    /// so that a change of a row that is not there can insert it; rows with unavailable cells have them unavailable too.
+    pub insert_only: Vec<usize>,
     /// Mirror or history.
     pub mode: WriteMode,
 }

@@ -60,6 +60,7 @@ async fn one(
         name: TABLE.into(),
         columns: workload.layout.columns.clone(),
         key: vec![0],
+        insert_only: Vec::new(),
         mode: WriteMode::Mirror,
     };
     let plan = Arc::new(TablePlan::new(&table, Arc::new(description)).map_err(fail)?);

@@ -15,9 +15,9 @@ use super::dialect::Flavour;
 use crate::sql::connection::SqlConnection;
 use crate::sql::error::SqlResult;
 
-// CAST: the two servers give the same catalogue column in different types.
+// CAST: the two servers give the same catalogue column in different types. MariaDB spells an absent default as NULL.
 const COLUMNS: &str = "SELECT CAST(COLUMN_NAME AS CHAR), LOWER(CAST(DATA_TYPE AS CHAR)), CAST(COLUMN_TYPE AS CHAR), \
-     IS_NULLABLE = 'YES', COLUMN_DEFAULT IS NOT NULL, LOWER(CAST(EXTRA AS CHAR)), \
+     IS_NULLABLE = 'YES', COLUMN_DEFAULT IS NOT NULL AND NOT (IS_NULLABLE = 'YES' AND COLUMN_DEFAULT = 'NULL'), LOWER(CAST(EXTRA AS CHAR)), \
      CAST(CHARACTER_MAXIMUM_LENGTH AS SIGNED), CAST(NUMERIC_PRECISION AS SIGNED), CAST(NUMERIC_SCALE AS SIGNED), \
      CAST(DATETIME_PRECISION AS SIGNED), CAST(CHARACTER_SET_NAME AS CHAR), CAST(COLLATION_NAME AS CHAR), \
      COALESCE(GENERATION_EXPRESSION, '') <> '' \

@@ -70,7 +70,8 @@ impl Texts {
             sql.push_str(" AS tidelock_new");
         }
         sql.push_str(" ON DUPLICATE KEY UPDATE ");
-        let rest: Vec<usize> = columns.iter().copied().filter(|at| !plan.key.contains(at)).collect();
+        let rest = plan.rest();
+        let rest: Vec<usize> = columns.iter().copied().filter(|at| rest.contains(at)).collect();
         if rest.is_empty() {
             // Nothing but a key: the row is there, that is all there is to say.
             let key = self.column(plan, columns[0]);
@@ -222,6 +223,7 @@ mod tests {
             name: "db.t".into(),
             columns: columns.collect(),
             key: key.to_vec(),
+            insert_only: vec![],
             mode: topology::batch::WriteMode::Mirror,
         };
         TablePlan::new(&table, Arc::new(description)).unwrap()

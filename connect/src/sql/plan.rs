@@ -50,6 +50,8 @@ pub struct TablePlan {
     pub columns: Vec<PlanColumn>,
     /// Indexes in `columns` of the key columns, in the order of key cells.
     pub key: Vec<usize>,
+    /// Indexes in `columns` of those that a present row keeps ([`WriteTable::insert_only`]).
+    pub insert_only: Vec<usize>,
     /// True when no unique index but the primary key can refuse a row (rule B9).
     pub only_primary_key: bool,
     /// All that the catalogue says.
@@ -88,6 +90,7 @@ impl TablePlan {
             name: Arc::clone(&table.name),
             columns,
             key: table.key.clone(),
+            insert_only: table.insert_only.clone(),
             only_primary_key: description.only_primary_key(),
             description,
         })
@@ -102,14 +105,15 @@ impl TablePlan {
             name: Arc::clone(&description.name),
             key: (0..columns.len()).collect(),
             columns,
+            insert_only: Vec::new(),
             only_primary_key: description.only_primary_key(),
             description,
         })
     }
 
-    /// Indexes of the columns that are not key columns.
+    /// Indexes of the columns that a whole row sets where its key is there: all but the key's and those that only inserts write.
     pub fn rest(&self) -> Vec<usize> {
-        (0..self.columns.len()).filter(|at| !self.key.contains(at)).collect()
+        (0..self.columns.len()).filter(|at| !self.key.contains(at) && !self.insert_only.contains(at)).collect()
     }
 }
 

@@ -115,6 +115,7 @@ pub(super) fn count_equal(plan: &TablePlan, rows: usize) -> String {
         .columns
         .iter()
         .enumerate()
+        .filter(|(at, _)| !plan.insert_only.contains(at))
         .map(|(at, column)| format!("t.{} IS v.column{} COLLATE BINARY", name(&column.name), at + 1))
         .collect();
     format!(

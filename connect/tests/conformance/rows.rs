@@ -8,6 +8,7 @@ use topology::sink::OutcomeCounts;
 use crate::batches::{Builder, apply, claim};
 use crate::conformance;
 use crate::target::{SinkTableSet, Target, n, t};
+use tidelock_connect::sql::writer::SinkTable;
 
 async fn users(target: &mut Target) -> SinkTableSet {
     target
@@ -40,6 +41,44 @@ async fn upserts_insert_update_and_leave_equal_rows_alone(target: &mut Target) {
     assert_eq!(counts.applied + counts.unchanged, 2, "{counts:?}");
     assert_eq!(target.value("SELECT COUNT(*) FROM users").await, "700");
     assert_eq!(target.rows(&ALL.replace("ORDER", "WHERE id IN (1,2) ORDER")).await, ["1|bob|7|kept", "2|ann|∅|none"]);
+}
+
+async fn what_only_inserts_write_is_left_alone_where_the_row_is_there(target: &mut Target) {
+    target
+        .run(&["CREATE TABLE users (id bigint PRIMARY KEY, name varchar(100), age integer, note varchar(100) DEFAULT 'none')"])
+        .await;
+    let mut table = target.table(0, "users", &["id", "name", "age", "note"], &["id"]).await;
+    table.table.insert_only = vec![3];
+    let tables = vec![table];
+    let mut writer = target.writer(&tables);
+    let mut claims = [claim(&mut writer, "t", 0, 1).await];
+    let batch = Builder::new(&claims, &tables)
+        .upsert(0, &[n(1), t("ann"), n(1), t("first")])
+        .upsert(0, &[n(2), t("bob"), n(2), t("first")])
+        .finish();
+    apply(&mut writer, &mut claims, &batch).await;
+    target.run(&["UPDATE users SET note = 'own' WHERE id IN (1, 2)"]).await;
+    // One is there and changes, one is there and stays, one is not there.
+    let batch = Builder::new(&claims, &tables)
+        .upsert(0, &[n(1), t("ada"), n(1), t("first")])
+        .upsert(0, &[n(2), t("bob"), n(2), t("first")])
+        .upsert(0, &[n(3), t("eve"), n(3), t("first")])
+        .finish();
+    let applied = apply(&mut writer, &mut claims, &batch).await;
+    assert!(!applied.slow_path);
+    assert_eq!(target.rows(ALL).await, ["1|ada|1|own", "2|bob|2|own", "3|eve|3|first"]);
+    // Deleted and inserted again at the source: the row is new.
+    let batch = Builder::new(&claims, &tables).delete(0, n(1)).upsert(0, &[n(1), t("ann"), n(1), t("first")]).finish();
+    apply(&mut writer, &mut claims, &batch).await;
+    assert_eq!(target.rows(ALL).await[0], "1|ann|1|first");
+    // Neither does it make a present row differ from one that a snapshot read.
+    let tables = vec![SinkTable { snapshot: SnapshotMode::InsertIfAbsent, ..tables[0].clone() }];
+    let mut writer = target.writer(&tables);
+    let mut claims = [claim(&mut writer, "s", 0, 1).await];
+    let mut builder = Builder::new(&claims, &tables);
+    builder.record(0, 0, Operation::Read, &[n(2)], Some(&[n(2), t("bob"), n(2), t("first")]));
+    let counts = apply(&mut writer, &mut claims, &builder.finish()).await.outcomes[0].1;
+    assert_eq!(counts.differs, 0, "{counts:?}");
 }
 
 async fn deletes_remove_and_absent_rows_are_fine(target: &mut Target) {
@@ -205,6 +244,7 @@ async fn history_tables_get_every_change_with_its_place(target: &mut Target) {
 
 conformance!(
     upserts_insert_update_and_leave_equal_rows_alone,
+    what_only_inserts_write_is_left_alone_where_the_row_is_there,
     deletes_remove_and_absent_rows_are_fine,
     delete_then_insert_in_one_batch_resets_what_only_the_target_has,
     an_unavailable_cell_never_overwrites_a_value,

@@ -134,7 +134,8 @@ impl Target {
             .map(|column| live.column(column).unwrap_or_else(|| panic!("no column {column}")).column())
             .collect();
         let key = key.iter().map(|name| columns.iter().position(|column| &*column.name == *name).unwrap()).collect();
-        let table = WriteTable { entity: EntityId(entity), name: name.into(), columns, key, mode: WriteMode::Mirror };
+        let mode = WriteMode::Mirror;
+        let table = WriteTable { entity: EntityId(entity), name: name.into(), columns, key, insert_only: vec![], mode };
         SinkTable { table, snapshot: SnapshotMode::Upsert }
     }
 

@@ -28,12 +28,14 @@ a check, and most values as text. `fraction: cut` in an entity, or in a field, c
 ";
 
 const LOSSES: &str = "
-## What Debezium itself loses
+## What Debezium and Connect themselves lose
 
 No setting here brings these back; `check` warns of columns of such types.
 
 | engine | type | what happens |
 |---|---|---|
+| all | a column that may be NULL and has a DEFAULT | NULL comes as the default; [some converters](operations.md#kafka-connect) can be told not to |
+| MySQL | `json` | text beyond ASCII, unless [Connect runs in UTF-8](operations.md#kafka-connect) |
 | PostgreSQL | `numeric`, `numeric[]` | NaN comes as NULL (the whole array, if it is in one); infinity stops the connector |
 | PostgreSQL | `date`, `timestamp`, `timestamptz` | `infinity` and `-infinity` come as far days, numbers or texts: the record is refused |
 | PostgreSQL | `date` | a snapshot drops the era of days before the year 1, and moves 1582-10-05 to 14 by ten days; streaming sends them right |

@@ -84,8 +84,14 @@ impl Direction {
         let live = connector.connect().await.expect("a session").describe(site.table).await.expect("readable");
         let live = live.expect("the table is there");
         let columns = site.columns.iter().map(|name| live.column(name).expect("a column").column()).collect();
-        let table =
-            WriteTable { entity: EntityId(0), name: site.table.into(), columns, key: vec![0], mode: WriteMode::Mirror };
+        let table = WriteTable {
+            entity: EntityId(0),
+            name: site.table.into(),
+            columns,
+            key: vec![0],
+            insert_only: vec![],
+            mode: WriteMode::Mirror,
+        };
         let table = SinkTable { table, snapshot: SnapshotMode::Upsert };
         let options = WriterOptions {
             tables: vec![table.clone()],

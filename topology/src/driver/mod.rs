@@ -55,6 +55,7 @@ pub fn mirror(tables: &[(&str, &[&str], usize)]) -> TestDirection {
         name: (*name).into(),
         columns: columns.iter().map(column).collect(),
         key: (0..*keys).collect(),
+        insert_only: Vec::new(),
         mode: WriteMode::Mirror,
     };
     let written: Vec<WriteTable> = tables.iter().enumerate().map(written).collect();

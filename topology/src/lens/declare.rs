@@ -48,8 +48,8 @@ pub struct EntityDeclaration {
     /// `site.column: value`: always written there, never read back.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub constant: BTreeMap<String, Literal>,
-    /// `site.column: value`: fills inserted rows when the other site has no such column; updates leave it alone. For a mapped column:
-    /// written whenever a record's schema lacks it. NULL stays NULL.
+    /// `site.column: value`: fills inserted rows when the other site has no such column; where the row is there it is left alone. For a
+    /// mapped column: written whenever a record's schema lacks it. NULL stays NULL.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub default: BTreeMap<String, Literal>,
     /// Mirror of the source, or a history of its changes.

@@ -170,10 +170,9 @@ impl Lens {
             cells.clear();
             for (index, step) in program.steps.iter().enumerate() {
                 let cell = match step {
-                    Step::Constant(value) => arena.push_value(value),
-                    Step::OnInsert(value) if is_insert => arena.push_value(value),
+                    Step::Constant(value) | Step::OnInsert(value) => arena.push_value(value),
                     Step::Missing if is_insert => Cell::Null,
-                    Step::OnInsert(_) | Step::Missing => Cell::Unavailable,
+                    Step::Missing => Cell::Unavailable,
                     Step::Refuse(why) => return Err(Failure(index, why, ErrorKind::Schema)),
                     Step::RefuseInsert(why) if is_insert => return Err(Failure(index, why, ErrorKind::Schema)),
                     Step::RefuseInsert(_) => Cell::Unavailable,
@@ -189,6 +188,10 @@ impl Lens {
                     ));
                 }
                 cells.push(cell);
+            }
+            if !plan.table.insert_only.is_empty() && cells.iter().any(|cell| cell.is_unavailable()) {
+                // Such a row never inserts (rule B3).
+                plan.table.insert_only.iter().for_each(|at| cells[*at] = Cell::Unavailable);
             }
             record.after = Some(arena.push_cells(cells));
         }

@@ -74,6 +74,8 @@ impl Survey<'_> {
             targets.push(Target { origin, native: column.native.clone() });
         }
         let mode = request.declaration.mode;
+        let is_insert_only = |at: &usize| matches!(targets[*at].origin, Origin::OnInsert(_)) && !self.key.contains(at);
+        let insert_only = (0..targets.len()).filter(is_insert_only).collect();
         Ok(LensPlan {
             name: request.name.into(),
             table: Arc::new(WriteTable {
@@ -81,6 +83,7 @@ impl Survey<'_> {
                 name: request.target.table.name.clone(),
                 columns,
                 key: self.key,
+                insert_only,
                 mode,
             }),
             with_before: mode == WriteMode::Append,
@@ -101,7 +104,7 @@ pub(super) enum Step {
     Values { at: usize, values: Arc<ValueMap> },
     /// The same for every record.
     Constant(Value),
-    /// In inserted rows; unavailable in others.
+    /// The same for every whole row; the sink writes it only when it inserts ([`WriteTable::insert_only`]).
     OnInsert(Value),
     /// From that key cell: the row does not carry its own key.
     FromKey(usize),

@@ -313,8 +313,14 @@ fn a_default_for_a_one_sided_column_fills_inserted_rows_only() {
     let mut run = given(&format!("{USERS}default: {{ revamp.extra: none }}"), users()).run();
     let row = [id(7), text("username", "ada"), text("status", "active")];
     assert_eq!(run.insert(&row).unwrap()[4], Value::from("none"));
+    assert_eq!(run.lens.plan().table.insert_only, [4], "the sink leaves it alone where the row is there");
+    // An update is still a whole row: where the row is not there, it inserts it.
     let mapped = run.map(Operation::Update, &[id(7)], None, Some(&row)).unwrap();
-    assert_eq!(mapped.after.unwrap()[4], Value::Unavailable);
+    assert_eq!(mapped.after.unwrap()[4], Value::from("none"));
+    // A row that lacks cells never inserts.
+    let mapped = run.map(Operation::Update, &[id(7)], None, Some(&row[..2])).unwrap();
+    let mapped = mapped.after.unwrap();
+    assert_eq!((&mapped[2], &mapped[4]), (&Value::Unavailable, &Value::Unavailable));
 }
 
 #[test]

@@ -115,6 +115,7 @@ fn history_table(mapped: &WriteTable) -> WriteTable {
         name: Arc::clone(&mapped.name),
         columns,
         key: Vec::new(),
+        insert_only: Vec::new(),
         mode: WriteMode::Append,
     }
 }
@@ -153,6 +154,7 @@ fn own_plan(dialect: &dyn Dialect, name: &str, columns: &[(&str, OwnType, bool)]
         name: name.into(),
         columns: columns.iter().map(ColumnDescription::column).collect(),
         key: (0..key).collect(),
+        insert_only: Vec::new(),
         mode: WriteMode::Mirror,
     };
     let description = TableDescription {

@@ -60,6 +60,7 @@ impl Fixture {
             name: table.into(),
             columns,
             key: description.primary_key.clone(),
+            insert_only: Vec::new(),
             mode: WriteMode::Mirror,
         };
         Arc::new(TablePlan::new(&table, Arc::new(description)).expect("all columns are there"))

@@ -104,7 +104,9 @@ impl RowWork<'_> {
             (ChangeKind::Delete, None) => Ok(Effect::Unchanged),
             (ChangeKind::Delete, Some(_)) => database.delete(id, &place).map(|()| Effect::Applied),
             (ChangeKind::InsertIfAbsent, Some(row)) => {
-                let is_equal = row == self.batch.arena.values(self.change.row);
+                let mut incoming = self.batch.arena.values(self.change.row);
+                self.keep_own(&mut incoming, &row);
+                let is_equal = row == incoming;
                 Ok(if is_equal { Effect::Unchanged } else { Effect::Differs })
             }
             (ChangeKind::Update, None) => {
@@ -131,10 +133,20 @@ impl RowWork<'_> {
                 *cell = old[at].clone();
             }
         }
+        if let Some(old) = present.as_ref().filter(|_| self.change.kind != ChangeKind::Replace) {
+            self.keep_own(&mut row, old);
+        }
         if present.as_ref() == Some(&row) {
             return Ok(Effect::Unchanged);
         }
         database.put(id, place, row).map(|()| Effect::Applied)
+    }
+
+    /// A present row keeps what only inserts write.
+    fn keep_own(&self, row: &mut [Value], present: &[Value]) {
+        for at in &self.table.insert_only {
+            row[*at] = present[*at].clone();
+        }
     }
 
     fn append(&self, database: &mut Database, id: TransactionId) -> Result<Effect, Error> {
