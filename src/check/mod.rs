@@ -4,6 +4,7 @@
 mod entities;
 mod ids;
 mod losses;
+mod origins;
 mod report;
 mod rights;
 mod servers;
@@ -11,6 +12,7 @@ mod topics;
 
 use topology::ErrorKind;
 use topology::batch::WriteMode;
+use topology::lens::convert::Engine;
 
 use self::entities::Seen;
 use self::report::{Report, Severity};
@@ -62,6 +64,9 @@ async fn look_at_site(config: &Config, name: &str, directions: &[Direction], see
     };
     if servers::check(&mut *connection, engine, roles, report).await {
         seen.zero_dates.push(name.to_owned());
+    }
+    if roles.tagged && engine == Engine::Postgres {
+        origins::check(&mut *connection, &config.pipeline, report).await;
     }
     for direction in directions {
         for entity in &direction.entities {

@@ -9,7 +9,7 @@ use rdkafka::config::ClientConfig;
 use topology::batch::TruncateMode;
 
 use super::report::Report;
-use crate::config::Config;
+use crate::config::{Config, Records};
 use crate::directions::Direction;
 use crate::exit::with_causes;
 
@@ -38,7 +38,7 @@ pub(super) async fn check(config: &Config, directions: &[Direction], report: &mu
         }
         Err(error) => return report.error(format!("cannot reach the brokers: {}", with_causes(&error))),
     };
-    let mut present = Vec::new();
+    let (mut present, mut envelopes) = (Vec::new(), Vec::new());
     for direction in directions {
         for entity in &direction.entities {
             let topic = &entity.topic;
@@ -52,6 +52,10 @@ pub(super) async fn check(config: &Config, directions: &[Direction], report: &mu
                         report.line(format!("{topic}: {count} partitions"));
                         present.push(topic.clone());
                     }
+                    let site = config.sites.get(&direction.source);
+                    if site.is_none_or(|site| site.records != Records::Rows) && !envelopes.contains(topic) {
+                        envelopes.push(topic.clone());
+                    }
                     if count > 1 && entity.declaration.truncate == TruncateMode::Apply {
                         report.error(format!(
                             "{}.truncate: apply needs a topic with one partition, {topic} has {count}: a truncate has no order against other partitions",
@@ -62,12 +66,16 @@ pub(super) async fn check(config: &Config, directions: &[Direction], report: &mu
             }
         }
     }
-    compaction(&admin, &present, report).await;
+    compaction(&admin, (&present, &envelopes), report).await;
     registry(config, report).await;
 }
 
-/// Rule B6: compaction of an envelope topic takes away changes that a slow lane has not read.
-async fn compaction(admin: &AdminClient<DefaultClientContext>, topics: &[String], report: &mut Report) {
+/// Rule B6: compaction of an envelope topic takes away changes that a slow lane has not read. Of plain rows the last is enough.
+async fn compaction(
+    admin: &AdminClient<DefaultClientContext>,
+    (topics, envelopes): (&[String], &[String]),
+    report: &mut Report,
+) {
     if topics.is_empty() {
         return;
     }
@@ -81,7 +89,7 @@ async fn compaction(admin: &AdminClient<DefaultClientContext>, topics: &[String]
         let Ok(settings) = settings else { continue };
         let value = |name: &str| settings.get(name).and_then(|entry| entry.value.clone()).unwrap_or_default();
         let lag: u64 = value("min.compaction.lag.ms").parse().unwrap_or(0);
-        if value("cleanup.policy").contains("compact") && lag < 86_400_000 {
+        if value("cleanup.policy").contains("compact") && lag < 86_400_000 && envelopes.contains(topic) {
             report.error(format!(
                 "topic {topic} has cleanup.policy=compact: changes that are not read yet would vanish; set it to delete, \
                  or min.compaction.lag.ms to at least a day"

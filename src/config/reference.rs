@@ -31,7 +31,11 @@ const ENTITY: &[(&str, &str, &str)] = &[
     ),
     ("exclude", "", "Columns that stay out: `column` (at either site) or `site.column`."),
     ("constant", "", "`site.column: value`: always written there, never read back."),
-    ("default", "", "`site.column: value`: written there when the other site has no such column."),
+    (
+        "default",
+        "",
+        "`site.column: value`. A column that the other site does not have: written when a row is inserted, left alone where the row is there. A mapped column: written when a record's schema lacks it; NULL stays NULL.",
+    ),
     (
         "mode",
         "`mirror`",

@@ -2,7 +2,7 @@
 
 use super::problem::Problems;
 use super::secret::{Address, Secret};
-use super::setting::{choice, section};
+use super::setting::{choice, empty_section, section};
 
 section! {
     /// One store.
@@ -20,6 +20,11 @@ section! {
         guard: GuardChoice = GuardChoice::Auto;
         /// How values of this site's topics are encoded. `auto` looks at each record.
         format: Format = Format::Auto;
+        /// What the records of this site's topics are, and so what a record without value means. `auto` tells by schema or members, and
+        /// by what was seen on the topic before.
+        records: Records = Records::Auto;
+        /// How JSON without schema is read.
+        json: Json = Json::default();
         /// MariaDB: the session `server_id` that marks writes which came from this site. Without it one is computed from the names.
         server_id: Option<u32> = None;
     }
@@ -78,6 +83,70 @@ choice! {
         Json = "json",
         /// JSON with the schema in every record, `{"schema": …, "payload": …}`.
         JsonSchema = "json_schema",
+    }
+}
+
+choice! {
+    /// What records are.
+    Records {
+        /// Each tells it itself; before any was seen, one without value passes for a tombstone unless its key's schema is not Debezium's.
+        Auto = "auto",
+        /// Debezium's envelopes: a record without value is a tombstone and only moves progress.
+        Envelopes = "envelopes",
+        /// Plain rows: flattened by `ExtractNewRecordState`, or an application's own. A record without value deletes the row of its key.
+        Rows = "rows",
+    }
+}
+
+section! {
+    /// What JSON without schema cannot say itself. Numbers are always read as they are.
+    Json {
+        /// Where the types of columns come from: `table`, the source's table as it is at start (a column that a record lacks is left
+        /// alone; `exclude` columns that the topic never has), or `values`, learned from what arrives.
+        columns: JsonColumns = JsonColumns::Table;
+        /// What text in a decimal column is: Connect's `base64`, or the number as `text` (`decimal.handling.mode=string`).
+        decimals: JsonDecimals = JsonDecimals::Base64;
+        /// Unit of numbers in timestamp columns. `by_precision`: milliseconds up to three digits, else microseconds, as Debezium's
+        /// `adaptive`. Text is read as ISO 8601.
+        timestamps: JsonUnit = JsonUnit::ByPrecision;
+        /// Unit of numbers in time columns. Default: `microseconds` for MySQL and MariaDB, `by_precision` for others.
+        times: Option<JsonUnit> = None;
+    }
+}
+
+empty_section!(Json);
+
+choice! {
+    /// Where types come from.
+    JsonColumns {
+        /// The source's table.
+        Table = "table",
+        /// The values.
+        Values = "values",
+    }
+}
+
+choice! {
+    /// Text in decimal columns.
+    JsonDecimals {
+        /// The unscaled number's bytes.
+        Base64 = "base64",
+        /// The number.
+        Text = "text",
+    }
+}
+
+choice! {
+    /// Units of times.
+    JsonUnit {
+        /// By the digits of the column.
+        ByPrecision = "by_precision",
+        /// Milliseconds.
+        Milliseconds = "milliseconds",
+        /// Microseconds.
+        Microseconds = "microseconds",
+        /// Nanoseconds.
+        Nanoseconds = "nanoseconds",
     }
 }
 

@@ -57,6 +57,8 @@ fn messages_name_the_full_path_and_what_is_allowed() {
         ("link without an end", changed("to: revamp, ", "")),
         ("guard of another kind", changed("kind: mysql,", "kind: mysql, guard: replication_origin,")),
         ("two-way without guard", changed(link, two_way).replace("kind: mysql,", "kind: mysql, guard: none,")),
+        ("plain rows on a two-way link", changed(link, two_way).replace("kind: mysql,", "kind: mysql, records: rows,")),
+        ("unit of time that is none", changed("kind: mysql,", "kind: mysql, json: { times: seconds },")),
         ("history on a two-way link", changed(link, two_way).replace("users: {}", "users: { mode: append }")),
         (
             "policy of a later version",

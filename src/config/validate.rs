@@ -4,7 +4,7 @@ use topology::batch::WriteMode;
 use topology::guard::{GuardSite, SiteTags};
 
 use super::problem::{Problem, Problems};
-use super::{Config, GuardChoice, SiteKind};
+use super::{Config, GuardChoice, Records, SiteKind};
 
 /// Checks a configuration that has the right types. Returns warnings.
 ///
@@ -132,6 +132,15 @@ fn cycles(config: &Config, problems: &mut Problems, warnings: &mut Vec<Problem>)
             }
             on_cycle |= pairs.contains(&(to, from));
             let guarded = config.sites.get(from).is_some_and(|site| site.guard != GuardChoice::None);
+            if pairs.contains(&(to, from)) && config.sites.get(from).is_some_and(|site| site.records == Records::Rows) {
+                problems.add(
+                    format!("sites.{from}.records"),
+                    format!(
+                        "`rows` on a cycle: plain rows do not say where a change came from, so changes that come from `{to}` would go back for \
+                         ever. Let the connector send envelopes"
+                    ),
+                );
+            }
             if pairs.contains(&(to, from)) && !guarded {
                 problems.add(
                     format!("sites.{from}.guard"),

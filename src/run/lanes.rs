@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use avro::{DecoderOptions, EnvelopeDecoder, SchemaCache, SchemaFetcher, TopicOptions};
+use avro::{DecoderOptions, EnvelopeDecoder, SchemaCache, SchemaFetcher};
 use connect::kafka::{ClientSettings, LaneHandle, LaneSetup};
 use connect::sql::writer::{DeadLimit, HeldLimits, SinkTable, SqlWriter, WriterOptions};
 use tokio::runtime::Handle;
@@ -17,7 +17,8 @@ use topology::sink::SinkWriter;
 use topology::{Error, ErrorKind, Result, Stage};
 
 use super::plan::Plan;
-use crate::config::{Config, Format, Kafka, Start};
+use super::topics;
+use crate::config::{Config, Kafka, Start};
 use crate::sites;
 
 /// Progress without rows is committed this often (rule L8).
@@ -155,19 +156,8 @@ fn client(shared: &Shared) -> ClientSettings {
 fn pipeline(shared: &Shared, plan: &Plan) -> Result<Pipeline> {
     let config = &shared.config;
     let direction = &plan.direction;
-    let format = config.sites.get(&direction.source).map_or(Format::Auto, |site| site.format);
-    let format = match format {
-        Format::Auto => avro::Format::Auto,
-        Format::Avro => avro::Format::Avro,
-        Format::Json => avro::Format::Json,
-        Format::JsonSchema => avro::Format::JsonSchema,
-    };
-    let topics = plan.entities.iter().map(|entity| TopicOptions {
-        name: entity.topic.clone(),
-        key_format: format,
-        value_format: format,
-        ..TopicOptions::default()
-    });
+    let site = config.sites.get(&direction.source).expect("a direction is between sites");
+    let topics = plan.entities.iter().map(|entity| topics::options(site, entity));
     let decoder = EnvelopeDecoder::new(
         DecoderOptions {
             topics: topics.collect(),

@@ -2,6 +2,7 @@
 
 mod lanes;
 mod plan;
+mod topics;
 
 use std::sync::Arc;
 use std::time::Duration;

@@ -7,11 +7,12 @@ use std::sync::Arc;
 
 use connect::sql::connection::SqlConnection;
 use topology::batch::{SnapshotMode, TruncateMode, WriteMode, WriteTable};
+use topology::data::Layout;
 use topology::guard::{Guard, SiteTags};
 use topology::lens::plan::LensPlan;
 use topology::lens::survey::{self, Severity};
 use topology::record::EntityId;
-use topology::table::TableDescription;
+use topology::table::{ColumnDescription, TableDescription};
 use topology::{Error, ErrorKind, Result, Stage};
 
 use crate::config::{Config, GuardChoice};
@@ -42,6 +43,8 @@ pub(super) struct PlannedEntity {
     pub(super) snapshot: SnapshotMode,
     /// What truncates do.
     pub(super) truncate: TruncateMode,
+    /// Columns of the source's table as it is now.
+    pub(super) source: Layout,
 }
 
 impl PlannedEntity {
@@ -121,7 +124,7 @@ pub(super) async fn plan(
             tracing::warn!(direction = %direction.name, "{}: {}", problem.path, problem.text);
         }
         match survey.into_plan() {
-            Ok(lens) => entities.push(planned(direction, entity, lens)),
+            Ok(lens) => entities.push(planned(direction, entity, lens, &source_table)),
             Err(error) => problems.push(error.detail),
         }
         targets.push(target_table);
@@ -137,7 +140,7 @@ pub(super) async fn plan(
     })
 }
 
-fn planned(direction: &Direction, entity: &DirectedEntity, lens: LensPlan) -> PlannedEntity {
+fn planned(direction: &Direction, entity: &DirectedEntity, lens: LensPlan, source: &TableDescription) -> PlannedEntity {
     let usual = if direction.two_way { SnapshotMode::InsertIfAbsent } else { SnapshotMode::Upsert };
     PlannedEntity {
         name: entity.name.clone(),
@@ -145,6 +148,7 @@ fn planned(direction: &Direction, entity: &DirectedEntity, lens: LensPlan) -> Pl
         lens: Arc::new(lens),
         snapshot: entity.declaration.snapshot.unwrap_or(usual),
         truncate: entity.declaration.truncate,
+        source: Layout { columns: source.columns.iter().map(ColumnDescription::column).collect() },
     }
 }
 
