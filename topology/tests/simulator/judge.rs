@@ -2,7 +2,7 @@
 //!
 //! OFF-1 no progress past a record that is not applied, held or dropped on purpose (by the history table, commit by commit) ·
 //! OFF-2 progress never goes back within an epoch · FEN-1 no write under an old epoch, and every claim raises it ·
-//! ORD-1 a reader of one key never sees it go back · dead letters exactly once · at the end the tables equal the source's.
+//! L4 no lane believes more to be committed than is · ORD-1 a reader of one key never sees it go back · dead letters exactly once · at the end the tables equal the source's.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -23,6 +23,8 @@ pub(crate) struct Judge {
     expected: BTreeMap<(i32, i64), Fate>,
     /// Epoch and progress of each task as committed.
     ledger: BTreeMap<TaskKey, (i64, i64)>,
+    /// The target went back to a backup: what lanes believe is checked no more.
+    is_restored: bool,
     /// How far a reader has seen each key of users, as an index into its timeline.
     seen: BTreeMap<i64, usize>,
 }
@@ -37,6 +39,7 @@ impl Judge {
     /// The target went back to a backup: readers know that.
     pub(crate) fn restored(&mut self, target: &MemoryTarget) {
         self.seen.clear();
+        self.is_restored = true;
         self.ledger = target.ledger().into_iter().map(|(task, row)| (task, (row.epoch, row.next_offset))).collect();
     }
 
@@ -70,6 +73,19 @@ impl Judge {
             }
         }
         Ok(())
+    }
+
+    /// What a lane believes to be committed is (rule L4): else outputs and group offsets would run ahead of the rows.
+    pub(crate) fn believes(&self, direction: &str, topic: &str, partition: i32, next_offset: i64) -> Verdict {
+        let is_it = |task: &TaskKey| (&*task.direction, &*task.topic, task.partition) == (direction, topic, partition);
+        let found = self.ledger.iter().find(|(task, _)| is_it(task));
+        let progress = found.map_or(0, |(_, (_, progress))| *progress);
+        if self.is_restored || next_offset <= progress {
+            return Ok(());
+        }
+        Err(format!(
+            "L4: a lane of {direction} believes {topic}[{partition}] to be at {next_offset}, it is at {progress}"
+        ))
     }
 
     /// Every record of the range is in the history exactly once, if it belongs there, in order.

@@ -367,6 +367,12 @@ impl Schedule {
             }
             self.judge.commit(&commit, &self.source)?;
         }
+        for (worker, _) in &self.workers {
+            let topics = &self.directions[usize::from(worker.group() == HISTORY)].topics;
+            for ((topic, partition), next_offset) in worker.committed() {
+                self.judge.believes(worker.group(), &topics[topic].name, partition, next_offset)?;
+            }
+        }
         let mut at = 0;
         while at < self.workers.len() {
             let (worker, listener) = &self.workers[at];
