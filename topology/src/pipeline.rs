@@ -4,7 +4,7 @@
 //! be dead-lettered twice. Every record that comes in is applied, held, dead or dropped under a counted outcome (OFF-1).
 
 use crate::batch::{ChangeBatch, DeadRecord, TruncateMode};
-use crate::data::Layouts;
+use crate::data::{CellRange, Layouts};
 use crate::error::{Error, ErrorKind, Result, Stage};
 use crate::graph::{Ran, Topology};
 use crate::marks::{Marks, Seen};
@@ -111,7 +111,8 @@ impl Pipeline {
             }
             Err(DecodeError::Bad(error)) => {
                 batch.arena.truncate(before);
-                return self.fail(Record { slot, offset: raw.offset, entity, ..Record::default() }, raw, error, batch);
+                let record = Record { slot, offset: raw.offset, entity, ..Record::default() };
+                return self.fail(record, None, raw, error, batch);
             }
         };
         self.counts.consumed[usize::from(entity.0)] += 1;
@@ -149,7 +150,11 @@ impl Pipeline {
                 self.drop_record_counted(entity, outcome);
                 Pushed::Done
             }
-            Err(error) => self.fail(original, raw, error, batch),
+            Err(error) => {
+                // The lens replaces the key before the row: a later full image of that key supersedes what is dead (rule H4).
+                let is_mapped = record.key != original.key || record.key_layout != original.key_layout;
+                self.fail(original, is_mapped.then_some(record.key), raw, error, batch)
+            }
         }
     }
 
@@ -157,7 +162,7 @@ impl Pipeline {
     pub fn refuse(&mut self, slot: Slot, raw: &RawRecord<'_>, error: Error, batch: &mut ChangeBatch) -> Pushed {
         let entity = self.topics[raw.topic].entity;
         self.counts.consumed[usize::from(entity.0)] += 1;
-        self.fail(Record { slot, offset: raw.offset, entity, ..Record::default() }, raw, error, batch)
+        self.fail(Record { slot, offset: raw.offset, entity, ..Record::default() }, None, raw, error, batch)
     }
 
     fn is_resent(&mut self, record: &Record, fingerprint: u64, marks: &mut Marks) -> bool {
@@ -192,7 +197,15 @@ impl Pipeline {
         Pushed::Done
     }
 
-    fn fail(&mut self, record: Record, raw: &RawRecord<'_>, mut error: Error, batch: &mut ChangeBatch) -> Pushed {
+    /// `key`: the mapped one, if the record got that far.
+    fn fail(
+        &mut self,
+        record: Record,
+        key: Option<CellRange>,
+        raw: &RawRecord<'_>,
+        mut error: Error,
+        batch: &mut ChangeBatch,
+    ) -> Pushed {
         let place = format!("topic {} offset {}", self.topics[raw.topic].name, raw.offset);
         error.detail = if error.detail.is_empty() { place } else { format!("{place}: {}", error.detail) };
         match error.kind {
@@ -204,7 +217,7 @@ impl Pipeline {
                 record.raw.value = raw.value.map(|bytes| arena.push_bytes(bytes));
                 record.raw.headers = Some(arena.push_bytes(raw.headers));
                 record.raw.timestamp_ms = raw.timestamp_ms;
-                batch.dead.push(DeadRecord::new(&record, None, &error));
+                batch.dead.push(DeadRecord::new(&record, key, &error));
                 Pushed::Done
             }
             ErrorKind::Schema | ErrorKind::Dependency => Pushed::Halt(error),
@@ -226,3 +239,7 @@ impl Pipeline {
 fn fingerprint(record: &Record, key: Option<&[u8]>) -> u64 {
     xxhash_rust::xxh3::xxh3_64_with_seed(key.unwrap_or_default(), u64::from(record.operation.letter() as u32))
 }
+
+#[cfg(test)]
+#[path = "pipeline_tests.rs"]
+mod tests;

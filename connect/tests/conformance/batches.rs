@@ -137,13 +137,19 @@ impl<'a> Builder<'a> {
         self
     }
 
-    /// A record that failed before the sink.
+    /// A record that failed before the sink, and before its key was known.
     pub(crate) fn dead(&mut self, entity: u16, value: &str) -> &mut Self {
+        self.dead_with_key(entity, value, None)
+    }
+
+    /// A record that failed before the sink.
+    pub(crate) fn dead_with_key(&mut self, entity: u16, value: &str, key: Option<&[Value]>) -> &mut Self {
+        let key = key.map(|key| self.batch.arena.push_values(key));
         let raw = self.raw(value);
         let offset = self.next_offset(0);
         let record = Record { offset, entity: EntityId(entity), raw, ..Record::default() };
         let error = Error::data(Stage::Decode, "cannot decode record", "value is 3 bytes short");
-        self.batch.dead.push(DeadRecord::new(&record, None, &error));
+        self.batch.dead.push(DeadRecord::new(&record, key, &error));
         self
     }
 

@@ -247,6 +247,28 @@ async fn a_later_full_image_supersedes_a_dead_one(target: &mut Target) {
     assert_eq!(target.rows("SELECT email FROM users ORDER BY id").await, ["good", "b"]);
 }
 
+async fn a_later_full_image_supersedes_what_died_before_the_sink(target: &mut Target) {
+    let tables = blog(target).await;
+    let mut writer = target.writer(&tables);
+    let mut claims = [claim(&mut writer, "t", 0, 1).await];
+    let mut builder = Builder::new(&claims, &tables);
+    builder.dead_with_key(0, "refused by the lens", Some(&[n(1)])).dead_with_key(0, "another", Some(&[n(2)]));
+    apply(&mut writer, &mut claims, &builder.finish()).await;
+    let dead = format!("SELECT {0}key{0}, state FROM tidelock_held ORDER BY 1", target.quote());
+    assert_eq!(target.rows(&dead).await, ["{\"id\":1}|dead", "{\"id\":2}|dead"]);
+    // Another worker knows it from the table.
+    for (worker, id) in [(None, 1), (Some(target.writer(&tables)), 2)] {
+        if let Some(other) = worker {
+            writer = other;
+            claims = [Claim { next_offset: claims[0].next_offset, ..claim(&mut writer, "t", 0, 2).await }];
+        }
+        let batch = Builder::new(&claims, &tables).upsert(0, &user(id, &format!("good {id}"))).finish();
+        apply(&mut writer, &mut claims, &batch).await;
+        let states = target.rows(&dead).await;
+        assert!(states.contains(&format!("{{\"id\":{id}}}|superseded")), "{states:?}");
+    }
+}
+
 async fn dead_records_are_kept_with_their_raw_bytes(target: &mut Target) {
     let tables = blog(target).await;
     let mut writer = target.writer(&tables);
@@ -410,6 +432,7 @@ conformance!(
     one_bad_row_among_two_thousand_is_isolated,
     the_good_changes_of_a_key_count_though_its_last_one_is_bad,
     a_later_full_image_supersedes_a_dead_one,
+    a_later_full_image_supersedes_what_died_before_the_sink,
     dead_records_are_kept_with_their_raw_bytes,
     too_many_dead_records_stop_the_writer_before_commit_and_after_a_restart,
     a_partial_update_without_its_row_waits_for_it,

@@ -1,6 +1,6 @@
 //! Storing held rows, and reading them back when they are due (rules H1, H2).
 
-use topology::batch::{ChangeBatch, DeadRecord, HeldId};
+use topology::batch::{ChangeBatch, DeadRecord, HeldId, WriteMode};
 use topology::data::{Arena, Cell, CellRange, Value};
 use topology::ledger::{Claim, TaskKey};
 use topology::sink::{HeldCounts, HeldRow};
@@ -158,8 +158,10 @@ impl SqlWriter {
                 continue;
             }
             let seed = xxhash_rust::xxh3::xxh3_64(sink.table.name.as_bytes());
-            let key_range = dead.key.filter(|key| !key.is_empty());
-            let key_hash = key_range.map(|key| batch.arena.hash_row(seed, key));
+            // A processor of the user's own may have given it another shape.
+            let key_range = dead.key.filter(|key| !key.is_empty() && key.length as usize == sink.table.key.len());
+            let is_mirror = sink.table.mode == WriteMode::Mirror;
+            let key_hash = key_range.filter(|_| is_mirror).map(|key| batch.arena.hash_row(seed, key));
             let key_columns = sink.table.key.iter().map(|at| &sink.table.columns[*at]);
             let key = json::object(&mut self.scratch, &batch.arena, key_columns, key_range.unwrap_or_default(), false);
             let row = Stored {
