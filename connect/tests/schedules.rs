@@ -31,7 +31,7 @@ const SCHEDULES_DEFAULT: u64 = 40;
 /// Schedules on SQLite at the same time.
 const SQLITE_THREADS: u64 = 8;
 
-/// Everything must be at rest after so long.
+/// Something must change at least this often until everything is at rest.
 const CALM_MAX: Duration = Duration::from_secs(60);
 
 /// Short waits, but the attempts of a half that waits for its other half last longer than any chaos.
@@ -198,7 +198,7 @@ impl<'a> Schedule<'a> {
             let sent = self.source.send(&mut self.broker);
             self.note(sent);
         }
-        let started = Instant::now();
+        let (mut changed_at, mut left_before) = (Instant::now(), Vec::new());
         loop {
             for (_, worker, listener) in &mut self.workers {
                 worker.step(&mut self.broker, 10);
@@ -233,9 +233,11 @@ impl<'a> Schedule<'a> {
                     self.make_due().await;
                 }
             }
-            let left = left.join("; ");
-            if started.elapsed() > CALM_MAX {
-                return Err(format!("does not come to rest: {left}"));
+            if changed_at.elapsed() > CALM_MAX {
+                return Err(format!("does not come to rest: {}", left.join("; ")));
+            }
+            if left != left_before {
+                (changed_at, left_before) = (Instant::now(), left);
             }
         }
     }
@@ -272,9 +274,10 @@ impl<'a> Schedule<'a> {
         self.target.value(&due).await != "0"
     }
 
-    /// Makes parked rows due. The lanes go on meanwhile: one of them may be in the middle of a transaction.
+    /// Makes parked rows due, without using up the attempts of halves that wait for each other. The lanes go on meanwhile: one of them may be in the middle of a transaction.
     async fn make_due(&mut self) {
-        let update = self.target.try_run("UPDATE tidelock_held SET retry_at_ms = 0 WHERE state = 'parked'");
+        let update =
+            self.target.try_run("UPDATE tidelock_held SET retry_at_ms = 0, attempts = 1 WHERE state = 'parked'");
         let mut update = std::pin::pin!(update);
         while tokio::time::timeout(Duration::from_micros(100), &mut update).await.is_err() {
             for (_, worker, _) in &mut self.workers {
