@@ -228,6 +228,33 @@ fn settings_say_what_is_ambiguous() {
 }
 
 #[test]
+fn an_unsigned_number_may_come_as_a_decimal() {
+    let kind = Kind::Int { bits: 64, unsigned: true };
+    let layout = Layout { columns: vec![Column { name: "id".into(), kind, nullable: false }] };
+    let mut bench = bench(TopicOptions {
+        shape: TopicShape::Rows,
+        value_format: Format::Json,
+        columns: Some(layout),
+        ..TopicOptions::default()
+    });
+    for (value, expected) in [
+        (r#""AP//////////""#, u64::MAX),
+        (r#""Bw==""#, 7),
+        (r#""AA==""#, 0),
+        (r#""AIA=""#, 128),
+        ("18446744073709551615", u64::MAX),
+        // `mode=long` wraps.
+        ("-1", u64::MAX),
+    ] {
+        let decoded = bench.change(&record(None, Some(&format!("{{\"id\":{value}}}"))));
+        assert_eq!(bench.arena.values(decoded.after.unwrap()), [Value::U64(expected)], "{value}");
+    }
+    for value in [r#""gA==""#, r#""AQAAAAAAAAAA""#, r#""""#, r#""7""#] {
+        bench.error(&record(None, Some(&format!("{{\"id\":{value}}}"))));
+    }
+}
+
+#[test]
 fn flattened_records_know_their_operation_and_source() {
     let mut bench = bench(TopicOptions::default());
     let create = r#"{"id":1,"__op":"u","__deleted":"false","__source_ts_ms":5,"__source_connector":"mysql","__file":"b.000003","__pos":4,"__row":0}"#;

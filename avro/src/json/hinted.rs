@@ -26,6 +26,17 @@ fn whole(number: &str) -> Result<i64, Fault> {
     number.parse().map_err(|_| Fault::IntegerRange)
 }
 
+/// An unscaled number, if it is a 64-bit one without sign.
+fn unsigned(unscaled: &[u8]) -> Option<u64> {
+    let (first, rest) = unscaled.split_first()?;
+    // Two's complement, the highest byte first; a ninth byte only says that the number is positive.
+    let digits = if *first == 0 { rest } else { unscaled };
+    if *first >= 0x80 || digits.len() > 8 {
+        return None;
+    }
+    Some(digits.iter().fold(0, |number, byte| number << 8 | u64::from(*byte)))
+}
+
 impl Context<'_> {
     pub(super) fn hinted(
         &mut self,
@@ -145,6 +156,14 @@ impl Context<'_> {
                 };
                 if *kind == Kind::Float32 { Cell::F32(value as f32) } else { Cell::F64(value) }
             }
+            // `bigint.unsigned.handling.mode=precise`: a decimal without fraction.
+            Kind::Int { bits: 64, unsigned: true } => match self.hints.decimals {
+                JsonDecimals::Base64 => {
+                    self.base64(text)?;
+                    Cell::U64(unsigned(&self.scratch.bytes).ok_or(Fault::IntegerRange)?)
+                }
+                JsonDecimals::Text => Cell::U64(text.parse().map_err(|_| Fault::IntegerRange)?),
+            },
             Kind::Bool | Kind::Int { .. } | Kind::Year | Kind::Array(_) => return Err(Fault::JsonKind),
         })
     }

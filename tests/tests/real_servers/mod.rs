@@ -2,6 +2,7 @@
 
 mod capture;
 mod connectors;
+mod flattened;
 mod guards;
 mod mysql_session;
 mod scenarios;
