@@ -1,6 +1,8 @@
 //! Proves that the simulator can fail: every deliberate fault of `topology::mutation` is switched on, and schedules run until one fails. A schedule
 //! counts only if it succeeds without the fault: each is run again, unmutated. `SIM_FAULT=name` tries one fault alone.
 
+#[path = "simulator/arguments.rs"]
+mod arguments;
 #[path = "simulator/judge.rs"]
 mod judge;
 #[path = "simulator/processors.rs"]
@@ -10,7 +12,6 @@ mod schedule;
 #[path = "simulator/source.rs"]
 mod source;
 
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::process::ExitCode;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
@@ -21,14 +22,7 @@ const SCHEDULES_MAX: u64 = 10_000;
 
 /// Why a schedule fails, if it does.
 fn fails(seed: u64) -> Option<String> {
-    match catch_unwind(AssertUnwindSafe(|| schedule::run(seed, false))) {
-        Ok(Ok(_)) => None,
-        Ok(Err(failure)) => Some(failure.reason),
-        Err(panic) => {
-            let text = panic.downcast_ref::<String>().cloned();
-            Some(text.or(panic.downcast_ref::<&str>().map(|text| (*text).to_owned())).unwrap_or_default())
-        }
-    }
+    schedule::run(seed, false).err().map(|failure| failure.reason)
 }
 
 /// Runs schedules under a fault; the number of the first that fails with the fault and not without, and why.
@@ -44,8 +38,7 @@ fn hunt(fault: u32) -> Option<(u64, String)> {
 }
 
 fn main() -> ExitCode {
-    let is_filtered = |argument: &String| !argument.starts_with('-') && !"mutations".contains(argument.as_str());
-    if std::env::args().skip(1).any(|argument| argument == "--list" || is_filtered(&argument)) {
+    if !arguments::is_wanted("mutations") {
         return ExitCode::SUCCESS;
     }
     std::panic::set_hook(Box::new(|_| {}));

@@ -2,12 +2,12 @@
 //! a naive model. It needs no service. `SIM_SCHEDULES=n` runs n schedules, from seed `SIM_FIRST` on; `SIM_SEED=s` replays one with its trace.
 //! The last line says how many failed. A seed that fails is printed at once: nothing may get lost when the run is cut off.
 
+mod arguments;
 mod judge;
 mod processors;
 mod schedule;
 mod source;
 
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::process::ExitCode;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -23,17 +23,9 @@ fn variable(name: &str) -> Option<u64> {
     std::env::var(name).ok()?.parse().ok()
 }
 
-/// Runs one schedule; a panic is a failure too.
-fn run(seed: u64, with_trace: bool) -> Result<schedule::Done, schedule::Failure> {
-    catch_unwind(AssertUnwindSafe(|| schedule::run(seed, with_trace))).unwrap_or_else(|panic| {
-        let text = panic.downcast_ref::<String>().map(String::as_str).or(panic.downcast_ref::<&str>().copied());
-        Err(schedule::Failure { reason: format!("panic: {}", text.unwrap_or("?")), trace: Vec::new() })
-    })
-}
-
 /// Replays a seed with its trace; false when it fails.
 fn replay(seed: u64) -> bool {
-    match run(seed, true) {
+    match schedule::run(seed, true) {
         Ok(_) => {
             println!("seed {seed}: no failure");
             true
@@ -49,14 +41,11 @@ fn replay(seed: u64) -> bool {
 
 /// A seed decides everything, or a failure could not be replayed: two runs must leave the same trace.
 fn is_replayable(seed: u64) -> bool {
-    let runs = [(); 2].map(|()| catch_unwind(|| schedule::trace(seed)).ok());
-    runs[0] == runs[1]
+    schedule::trace(seed) == schedule::trace(seed)
 }
 
 fn main() -> ExitCode {
-    // Another test is wanted, or only the list.
-    let is_filtered = |argument: &String| !argument.starts_with('-') && !"simulator".contains(argument.as_str());
-    if std::env::args().skip(1).any(|argument| argument == "--list" || is_filtered(&argument)) {
+    if !arguments::is_wanted("simulator") {
         return ExitCode::SUCCESS;
     }
     if let Some(seed) = variable("SIM_SEED") {
@@ -78,7 +67,7 @@ fn main() -> ExitCode {
                         break;
                     }
                     let seed = first + number;
-                    let reason = match run(seed, false) {
+                    let reason = match schedule::run(seed, false) {
                         Err(failure) => failure.reason,
                         Ok(_) if number % REPLAYED_EACH == 0 && !is_replayable(seed) => {
                             "two runs of the seed differ: something besides the seed decides".to_owned()

@@ -1,5 +1,6 @@
 //! One schedule: everything that happens, and in which order, follows from its seed.
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -75,10 +76,9 @@ macro_rules! trace {
     };
 }
 
-/// Runs the schedule of a seed.
+/// Runs the schedule of a seed. A panic is a failure too.
 pub(crate) fn run(seed: u64, with_trace: bool) -> Result<Done, Failure> {
-    let mut schedule = Schedule::new(seed, with_trace);
-    let result = schedule.run();
+    let (mut schedule, result) = play(seed, with_trace);
     let trace = schedule.trace.take().unwrap_or_default();
     result.map(|()| std::mem::take(&mut schedule.done)).map_err(|reason| Failure { reason, trace })
 }
@@ -86,11 +86,20 @@ pub(crate) fn run(seed: u64, with_trace: bool) -> Result<Done, Failure> {
 /// Everything that happens in the schedule of a seed.
 #[allow(dead_code)] // read by the simulator, not by the mutations
 pub(crate) fn trace(seed: u64) -> Vec<String> {
-    let mut schedule = Schedule::new(seed, true);
-    let result = schedule.run();
+    let (mut schedule, result) = play(seed, true);
     let mut trace = schedule.trace.take().unwrap_or_default();
     trace.extend(result.err());
     trace
+}
+
+fn play(seed: u64, with_trace: bool) -> (Schedule, Result<(), String>) {
+    let mut schedule = Schedule::new(seed, with_trace);
+    // The schedule stays outside, so that its trace survives.
+    let result = catch_unwind(AssertUnwindSafe(|| schedule.run())).unwrap_or_else(|panic| {
+        let text = panic.downcast_ref::<String>().map(String::as_str).or(panic.downcast_ref::<&str>().copied());
+        Err(format!("panic: {}", text.unwrap_or("?")))
+    });
+    (schedule, result)
 }
 
 impl Schedule {
