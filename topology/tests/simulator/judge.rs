@@ -2,13 +2,14 @@
 //!
 //! OFF-1 no progress past a record that is not applied, held or dropped on purpose (by the history table, commit by commit) ·
 //! OFF-2 progress never goes back within an epoch · FEN-1 no write under an old epoch, and every claim raises it ·
-//! L4 no lane believes more to be committed than is · ORD-1 a reader of one key never sees it go back · dead letters exactly once · at the end the tables equal the source's.
+//! D1 marks move with progress only · L4 no lane believes more to be committed than is · ORD-1 a reader of one key never sees it go back · dead letters exactly once · at the end the tables equal the source's.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use topology::data::Value;
 use topology::driver::{Commit, HeldState, HistoryRow, MemoryTarget, Place};
 use topology::ledger::TaskKey;
+use topology::marks::Marks;
 
 use super::source::{Fate, Sent, Source, User, show};
 
@@ -23,6 +24,8 @@ pub(crate) struct Judge {
     expected: BTreeMap<(i32, i64), Fate>,
     /// Epoch and progress of each task as committed.
     ledger: BTreeMap<TaskKey, (i64, i64)>,
+    /// Dedupe marks of each task as committed.
+    marks: BTreeMap<TaskKey, Marks>,
     /// The target went back to a backup: what lanes believe is checked no more.
     is_restored: bool,
     /// How far a reader has seen each key of users, as an index into its timeline.
@@ -40,7 +43,9 @@ impl Judge {
     pub(crate) fn restored(&mut self, target: &MemoryTarget) {
         self.seen.clear();
         self.is_restored = true;
-        self.ledger = target.ledger().into_iter().map(|(task, row)| (task, (row.epoch, row.next_offset))).collect();
+        let ledger = target.ledger();
+        self.ledger = ledger.iter().map(|(task, row)| (task.clone(), (row.epoch, row.next_offset))).collect();
+        self.marks = ledger.into_iter().map(|(task, row)| (task, row.marks)).collect();
     }
 
     pub(crate) fn commit(&mut self, commit: &Commit, source: &Source) -> Verdict {
@@ -65,7 +70,12 @@ impl Judge {
             if is_claim && row.next_offset != progress {
                 return Err(format!("OFF-2: a claim of {task} moved its progress {progress}→{}", row.next_offset));
             }
+            // Claims and releases of held rows move nothing, so they see nothing new.
+            if row.next_offset == progress && self.marks.get(task).is_some_and(|marks| *marks != row.marks) {
+                return Err(format!("D1: the marks of {task} changed though its progress stays at {progress}"));
+            }
             self.ledger.insert(task.clone(), (row.epoch, row.next_offset));
+            self.marks.insert(task.clone(), row.marks.clone());
         }
         for (place, row) in &commit.rows {
             if &*place.table == "users" {
