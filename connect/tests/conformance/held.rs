@@ -269,6 +269,30 @@ async fn a_later_full_image_supersedes_what_died_before_the_sink(target: &mut Ta
     }
 }
 
+async fn a_full_image_supersedes_what_died_before_it_in_its_own_batch(target: &mut Target) {
+    let tables = blog(target).await;
+    let mut writer = target.writer(&tables);
+    let mut claims = [claim(&mut writer, "t", 0, 1).await];
+    let nameless = |id: i64| [n(id), Value::Null, t("bad")];
+    let batch = Builder::new(&claims, &tables)
+        .dead_with_key(0, "refused by the lens, then corrected", Some(&[n(1)]))
+        .upsert(0, &user(1, "a"))
+        .upsert(0, &user(2, "b"))
+        .dead_with_key(0, "refused by the lens at last", Some(&[n(2)]))
+        .upsert(0, &nameless(3))
+        .upsert(0, &user(3, "c"))
+        .upsert(0, &nameless(3))
+        .finish();
+    apply(&mut writer, &mut claims, &batch).await;
+    assert_eq!(target.rows("SELECT id, email FROM users ORDER BY id").await, ["1|a", "2|b", "3|c"]);
+    let held = "SELECT `offset`, state FROM tidelock_held ORDER BY 1".replace('`', target.quote());
+    assert_eq!(target.rows(&held).await, ["0|superseded", "3|dead", "4|superseded", "6|dead"]);
+    // What is dead still is remembered.
+    let batch = Builder::new(&claims, &tables).upsert(0, &user(2, "bb")).delete(0, n(3)).finish();
+    apply(&mut writer, &mut claims, &batch).await;
+    assert_eq!(target.rows("SELECT DISTINCT state FROM tidelock_held").await, ["superseded"]);
+}
+
 async fn dead_records_are_kept_with_their_raw_bytes(target: &mut Target) {
     let tables = blog(target).await;
     let mut writer = target.writer(&tables);
@@ -433,6 +457,7 @@ conformance!(
     the_good_changes_of_a_key_count_though_its_last_one_is_bad,
     a_later_full_image_supersedes_a_dead_one,
     a_later_full_image_supersedes_what_died_before_the_sink,
+    a_full_image_supersedes_what_died_before_it_in_its_own_batch,
     dead_records_are_kept_with_their_raw_bytes,
     too_many_dead_records_stop_the_writer_before_commit_and_after_a_restart,
     a_partial_update_without_its_row_waits_for_it,

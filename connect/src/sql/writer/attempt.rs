@@ -107,6 +107,7 @@ impl SqlWriter {
         }
         self.count_records(batch, excluded, progress);
         if batch.releases.is_empty() {
+            self.note_dead(batch, excluded, progress);
             for stage in &batch.stages {
                 self.stage(batch, stage, excluded, slow, progress).await?;
             }
@@ -265,7 +266,7 @@ impl SqlWriter {
         progress.take_back(entity, unchanged + written.differs);
         progress.counts[entity].unchanged += unchanged;
         progress.counts[entity].differs += written.differs;
-        if batch.releases.is_empty() && self.holds_any() {
+        if batch.releases.is_empty() && (self.holds_any() || !progress.holding.dead.is_empty()) {
             let table = self.tables[entity].as_ref().expect("planned before BEGIN");
             for change in &group.changes {
                 progress.holding.note_passed(&self.held, table, batch, change);

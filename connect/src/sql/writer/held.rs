@@ -57,8 +57,8 @@ pub(crate) struct Holding {
     pub(crate) passed: HashMap<(usize, u64), i64>,
     /// Waiting rows that are gone, by span and key hash: applied, or dead (`true`).
     pub(crate) removed: Vec<(usize, Option<u64>, bool)>,
-    /// Keys of records that were dead before they came here, by span.
-    pub(crate) died: Vec<(usize, Option<u64>)>,
+    /// By (span, key hash) the offset of the last record of the key that is dead in this transaction.
+    pub(crate) dead: HashMap<(usize, u64), i64>,
     /// A table was emptied, and with it what waited for it: the keys are to be read again.
     pub(crate) truncated: bool,
 }
@@ -203,8 +203,11 @@ impl Holding {
     ) {
         let state = if error.kind() == ErrorKind::Data { HeldState::Dead } else { HeldState::Parked };
         let key_hash = table.key_hash(&batch.arena, change.key);
+        let key = key_hash.map(|hash| (span_index(batch, record), hash));
         if state == HeldState::Parked {
-            self.added.extend(key_hash.map(|hash| (span_index(batch, record), hash)));
+            self.added.extend(key);
+        } else {
+            self.note_dead(key, batch.records[record].offset);
         }
         let waits_for = half.or_else(|| waits_for(table, &error));
         self.rows.push(HeldRecord {
@@ -220,6 +223,14 @@ impl Holding {
         });
     }
 
+    /// Notes a record that is dead in this transaction, by (span, key hash).
+    pub(crate) fn note_dead(&mut self, key: Option<(usize, u64)>, offset: i64) {
+        if let Some(key) = key {
+            let last = self.dead.entry(key).or_default();
+            *last = offset.max(*last);
+        }
+    }
+
     /// Notes full images that passed keys with held rows (rule H4).
     pub(crate) fn note_passed(
         &mut self,
@@ -232,9 +243,12 @@ impl Holding {
             return;
         }
         let span = span_index(batch, change.last_record as usize);
-        let Some(keys) = held.get(&batch.spans[span].task).filter(|keys| !keys.is_empty()) else { return };
+        let keys = held.get(&batch.spans[span].task).filter(|keys| !keys.is_empty());
+        if keys.is_none() && self.dead.is_empty() {
+            return;
+        }
         let Some(hash) = table.key_hash(&batch.arena, change.key) else { return };
-        if keys.get(hash).is_some() {
+        if keys.is_some_and(|keys| keys.get(hash).is_some()) || self.dead.contains_key(&(span, hash)) {
             self.passed.insert((span, hash), batch.records[change.last_record as usize].offset);
         }
     }
@@ -257,16 +271,14 @@ impl Holding {
                 keys.add_dead(*hash);
             }
         }
-        for (span, hash) in &self.died {
-            keys_of(held, batch, *span).add_dead(*hash);
-        }
-        for row in &self.rows {
-            let keys = keys_of(held, batch, span_index(batch, row.record));
-            if row.state == HeldState::Dead {
-                keys.add_dead(row.key_hash);
-            } else {
-                keys.add(row.key_hash, may_be_passed(row.state == HeldState::Queued, row.waits_for.as_deref()));
+        for (key, offset) in &self.dead {
+            if self.passed.get(key).is_none_or(|passed| passed < offset) {
+                keys_of(held, batch, key.0).add_dead(Some(key.1));
             }
+        }
+        for row in self.rows.iter().filter(|row| row.state != HeldState::Dead) {
+            let keys = keys_of(held, batch, span_index(batch, row.record));
+            keys.add(row.key_hash, may_be_passed(row.state == HeldState::Queued, row.waits_for.as_deref()));
         }
     }
 }

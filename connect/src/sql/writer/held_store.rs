@@ -10,7 +10,7 @@ use super::attempt::{Progress, with_entity};
 use super::claim::{task_values, tasks};
 use super::held::HeldState;
 use super::held_keys::NOT_DUE;
-use super::{Failure, SqlWriter, json};
+use super::{Failure, SinkTable, SqlWriter, json};
 use crate::sql::connection::SqlConnection;
 use crate::sql::error::{SqlError, SqlResult};
 use crate::sql::statements::{counts_text, due_text};
@@ -86,18 +86,13 @@ impl SqlWriter {
     ) -> Result<(), Failure> {
         let failed = |error: SqlError| Failure::Failed(error.error);
         let session = self.session.as_deref_mut().expect("enter() opened a session");
-        for ((span, hash), offset) in &progress.holding.passed {
-            let mut values = task_values(&batch.spans[*span].task).to_vec();
-            values.extend([Value::I64(hash.cast_signed()), Value::I64(*offset)]);
-            session.execute(&self.statements.held_supersede, &values).await.map_err(failed)?;
-        }
         let dead: Vec<&DeadRecord> = batch
             .dead
             .iter()
             .filter(|dead| !excluded[usize::from(batch.span_of_slot[usize::from(dead.slot.0)])])
             .collect();
         if progress.holding.rows.is_empty() && dead.is_empty() {
-            return Ok(());
+            return self.supersede(batch, progress).await;
         }
         let now_ms = now_ms(session, &self.statements.now).await.map_err(failed)?;
         self.scratch.clear();
@@ -157,11 +152,8 @@ impl SqlWriter {
                 session.execute(&self.statements.held_fail, &values).await.map_err(failed)?;
                 continue;
             }
-            let seed = xxhash_rust::xxh3::xxh3_64(sink.table.name.as_bytes());
-            // A processor of the user's own may have given it another shape.
-            let key_range = dead.key.filter(|key| !key.is_empty() && key.length as usize == sink.table.key.len());
-            let is_mirror = sink.table.mode == WriteMode::Mirror;
-            let key_hash = key_range.filter(|_| is_mirror).map(|key| batch.arena.hash_row(seed, key));
+            let key_range = dead_key(sink, dead);
+            let key_hash = dead_key_hash(sink, batch, dead);
             let key_columns = sink.table.key.iter().map(|at| &sink.table.columns[*at]);
             let key = json::object(&mut self.scratch, &batch.arena, key_columns, key_range.unwrap_or_default(), false);
             let row = Stored {
@@ -181,16 +173,37 @@ impl SqlWriter {
                 raw: &dead.raw,
             };
             rows.push(store(&mut self.scratch, &batch.arena, &row));
-            let span = usize::from(batch.span_of_slot[usize::from(dead.slot.0)]);
-            progress.holding.died.push((span, key_hash));
         }
         let written = session.write_rows(&self.own.held, &self.scratch, &rows).await;
-        written.map(|_| ()).map_err(|error| match with_entity(0, error) {
+        written.map_err(|error| match with_entity(0, error) {
             // Our own table refuses: never the row's fault.
             Failure::Rows(error) => Failure::Failed(Error { kind: ErrorKind::Environment, ..error.error }),
             Failure::Schema(_, error) => Failure::Failed(Error { kind: ErrorKind::Environment, ..error }),
             other => other,
-        })
+        })?;
+        self.supersede(batch, progress).await
+    }
+
+    /// What full images of this batch passed is history (rule H4), also what the batch itself just stored as dead.
+    async fn supersede(&mut self, batch: &ChangeBatch, progress: &Progress) -> Result<(), Failure> {
+        let session = self.session.as_deref_mut().expect("enter() opened a session");
+        for ((span, hash), offset) in &progress.holding.passed {
+            let mut values = task_values(&batch.spans[*span].task).to_vec();
+            values.extend([Value::I64(hash.cast_signed()), Value::I64(*offset)]);
+            let done = session.execute(&self.statements.held_supersede, &values).await;
+            done.map_err(|error| Failure::Failed(error.error))?;
+        }
+        Ok(())
+    }
+
+    /// Keys of the records that were dead before they came here, so that full images of this batch are seen to pass them.
+    pub(super) fn note_dead(&self, batch: &ChangeBatch, excluded: &[bool], progress: &mut Progress) {
+        for dead in &batch.dead {
+            let span = usize::from(batch.span_of_slot[usize::from(dead.slot.0)]);
+            let sink = self.options.tables.get(usize::from(dead.entity.0)).filter(|_| !excluded[span]);
+            let hash = sink.and_then(|sink| dead_key_hash(sink, batch, dead));
+            progress.holding.note_dead(hash.map(|hash| (span, hash)), dead.offset);
+        }
     }
 
     pub(super) async fn read_due(&mut self, claims: &[Claim], limit: usize) -> SqlResult<Vec<HeldRow>> {
@@ -250,6 +263,18 @@ fn due_row(row: Vec<Value>, claims: &[Claim]) -> Option<HeldRow> {
         headers,
         timestamp_ms,
     })
+}
+
+/// The mapped key of a dead record; a processor of the user's own may have given it another shape.
+fn dead_key(sink: &SinkTable, dead: &DeadRecord) -> Option<CellRange> {
+    dead.key.filter(|key| !key.is_empty() && key.length as usize == sink.table.key.len())
+}
+
+/// As [`super::tables::EntityTable::key_hash`], for a table that may not even be there.
+fn dead_key_hash(sink: &SinkTable, batch: &ChangeBatch, dead: &DeadRecord) -> Option<u64> {
+    let seed = xxhash_rust::xxh3::xxh3_64(sink.table.name.as_bytes());
+    let key = dead_key(sink, dead).filter(|_| sink.table.mode == WriteMode::Mirror)?;
+    Some(batch.arena.hash_row(seed, key))
 }
 
 /// The database's clock.
