@@ -323,7 +323,7 @@ async fn a_text_of_64_kib_arrives_byte_for_byte(pair: Arc<Pair>) {
 }
 
 pub(super) async fn an_update_that_changes_nothing_does_no_harm(pair: Arc<Pair>) {
-    let _scenario = scenario("D013", None);
+    let _scenario = scenario("D013", Some("on the blog's tables"));
     pair.left.run("UPDATE legacy_posts SET post_title = post_title").await;
     pair.right.run("UPDATE revamp_posts SET title = title").await;
     pair.left.run("UPDATE legacy_posts SET view_count = view_count + 1 WHERE id = 1").await;

@@ -31,7 +31,7 @@ pub(super) async fn the_same_bytes_ten_times_more_change_nothing(pair: Arc<Pair>
 }
 
 pub(super) async fn tombstones_and_messages_without_payload_do_no_harm(pair: Arc<Pair>) {
-    let _scenario = scenario("D016", None);
+    let _scenario = scenario("D016", Some("on the blog's tables"));
     let legacy = &pair.running.example.sides[0];
     let posts = pair.running.topic(legacy, "legacy_posts");
     let known = topic::read(&posts).await.into_iter().find(|record| record.key.is_some()).expect("there are posts");
