@@ -3,6 +3,7 @@
 use std::fmt;
 use std::sync::Arc;
 
+use crate::generation::Generation;
 use crate::marks::Marks;
 use crate::mutation;
 
@@ -46,8 +47,10 @@ pub struct ClaimRequest {
     pub group_id: Arc<str>,
     /// `None`: claim only what is there. `Some`: create the row at this offset if it is missing (rule L5, first start).
     pub start_offset: Option<i64>,
-    /// The generation of the topic that the row gets when it is created.
-    pub generation: String,
+    /// Also a row that is there gets `start_offset` and `generation`: a person decided so (`run --start-from`, rules L6, L7).
+    pub restart: bool,
+    /// The generation of the topic that the row gets when it is created (rule A6).
+    pub generation: Generation,
 }
 
 /// The ledger's answer to one [`ClaimRequest`].
@@ -57,10 +60,10 @@ pub enum ClaimReply {
     Claimed(Claim),
     /// There is no row, and no `start_offset` was given.
     Missing {
-        /// Other partitions of the same topic have rows (rule L6: then a missing one may be a lost ledger).
-        topic_known: bool,
-        /// Any row of this direction exists: it is not the direction's first start (rule L5).
-        direction_known: bool,
+        /// Generations of the topic's rows, each once (rule A6: is the partition newer than they are?).
+        topic: Vec<Generation>,
+        /// That of any row of this direction; `None` on the direction's first start (rule L5).
+        direction: Option<Generation>,
     },
     /// Another consumer group updated the direction's rows within the last minutes (rule L6).
     OtherGroup {
@@ -82,8 +85,8 @@ pub struct Claim {
     pub next_offset: i64,
     /// Dedupe marks (rules D).
     pub marks: Marks,
-    /// Topic id, partition count, key schema id as last stored (rules L7, A6); empty when unknown.
-    pub generation: String,
+    /// What the row says of the topic's generation (rule A6).
+    pub generation: Generation,
     /// Hash of the record at `next_offset − 1`, 0 when unknown (rule L7).
     pub tail_hash: u64,
 }
@@ -102,7 +105,7 @@ pub struct LedgerRow {
     /// Dedupe marks.
     pub marks: Marks,
     /// The topic's generation.
-    pub generation: String,
+    pub generation: Generation,
     /// Hash of the record at `next_offset − 1`.
     pub tail_hash: u64,
 }
@@ -116,7 +119,7 @@ impl LedgerRow {
             owner: request.owner,
             group_id: request.group_id.clone(),
             marks: Marks::default(),
-            generation: request.generation.clone(),
+            generation: request.generation,
             tail_hash: 0,
         }
     }
@@ -124,6 +127,11 @@ impl LedgerRow {
     /// A claim takes the row over: whoever had it is fenced from now on (FEN-1).
     pub fn raise(&mut self, request: &ClaimRequest) {
         self.group_id = request.group_id.clone();
+        if let (true, Some(start)) = (request.restart, request.start_offset) {
+            self.next_offset = start;
+            self.generation = request.generation;
+            self.tail_hash = 0;
+        }
         if mutation::is_active(mutation::CLAIM_WITHOUT_EPOCH) {
             return;
         }
@@ -139,7 +147,7 @@ impl LedgerRow {
             owner: self.owner,
             next_offset: self.next_offset,
             marks: self.marks.clone(),
-            generation: self.generation.clone(),
+            generation: self.generation,
             tail_hash: self.tail_hash,
         }
     }
@@ -154,6 +162,7 @@ impl LedgerRow {
                 self.marks = span.marks.clone();
             }
             self.tail_hash = span.tail_hash;
+            self.generation = span.generation;
         }
         is_ours && is_expected
     }
@@ -176,8 +185,30 @@ pub struct TaskSpan {
     pub marks: Marks,
     /// Hash of the record at `to − 1`.
     pub tail_hash: u64,
+    /// The generation that the partition has reached (rule A6).
+    pub generation: Generation,
     /// Kafka timestamp of the last record, for delay metrics; −1 when none.
     pub last_timestamp_ms: i64,
+}
+
+/// What the ledger and the held rows say of one topic of a direction, whoever owns its partitions (rule A6).
+#[derive(Clone, Debug, Default)]
+pub struct TopicProgress {
+    /// Its ledger rows.
+    pub partitions: Vec<PartitionProgress>,
+    /// Held rows that may still be applied and that records of a new generation must wait for (see [`crate::sink::SinkWriter::topic_progress`]).
+    pub held: u64,
+}
+
+/// One row of [`TopicProgress`].
+#[derive(Clone, Copy, Debug)]
+pub struct PartitionProgress {
+    /// Partition of the topic.
+    pub partition: i32,
+    /// First offset not yet applied.
+    pub next_offset: i64,
+    /// The generation that it has reached.
+    pub generation: Generation,
 }
 
 /// What a lock-read of the ledger row says about a CAS that matched nothing (rule L3).

@@ -6,6 +6,7 @@ pub mod clock;
 pub mod data;
 pub mod driver;
 pub mod error;
+pub mod generation;
 pub mod graph;
 pub mod guard;
 pub mod lane;

@@ -38,9 +38,11 @@ pub const NO_IDLE_CHECK: u32 = 16;
 pub const DELETE_SWALLOWS_MOVE: u32 = 17;
 /// ORD-1: records from before a seek are taken.
 pub const TAKE_BELOW_POSITION: u32 = 18;
+/// A6: records of a new generation go on at once.
+pub const NO_BARRIER: u32 = 19;
 
 /// Every fault with its name.
-pub const ALL: [(u32, &str); 18] = [
+pub const ALL: [(u32, &str); 19] = [
     (NO_CAS, "no_cas"),
     (CLAIM_WITHOUT_EPOCH, "claim_without_epoch"),
     (MARK_AFTER_GUARD, "mark_after_guard"),
@@ -59,6 +61,7 @@ pub const ALL: [(u32, &str); 18] = [
     (NO_IDLE_CHECK, "no_idle_check"),
     (DELETE_SWALLOWS_MOVE, "delete_swallows_move"),
     (TAKE_BELOW_POSITION, "take_below_position"),
+    (NO_BARRIER, "no_barrier"),
 ];
 
 #[cfg(feature = "mutations")]

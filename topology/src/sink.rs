@@ -4,7 +4,7 @@ use async_trait::async_trait;
 
 use crate::batch::{ChangeBatch, HeldId};
 use crate::error::Error;
-use crate::ledger::{CasOutcome, Claim, ClaimReply, ClaimRequest, Owner, TaskKey};
+use crate::ledger::{CasOutcome, Claim, ClaimReply, ClaimRequest, Owner, TaskKey, TopicProgress};
 use crate::record::EntityId;
 
 /// What a kind of target can do; the engine asks instead of guessing.
@@ -135,6 +135,14 @@ pub trait SinkWriter: Send {
     async fn progress(&mut self, claims: &[Claim]) -> Result<Vec<Option<(i64, Owner, i64)>>, Error> {
         Ok(claims.iter().map(|claim| Some((claim.epoch, claim.owner, claim.next_offset))).collect())
     }
+
+    /// What the ledger and the held rows say of the task's topic in the task's direction, all partitions, whoever owns them (rule A6). No
+    /// lock, no write. Held rows count that are parked or queued and whose Kafka timestamp is before `before_ms`. Those that are not due, and
+    /// wait for the other half of a key change or behind a held row, do not: what they wait for may be in the partition that asks.
+    ///
+    /// # Errors
+    /// As [`SinkWriter::claim`].
+    async fn topic_progress(&mut self, task: &TaskKey, before_ms: i64) -> Result<TopicProgress, Error>;
 
     /// Runs a trivial statement: is the target there at all? (rule E2)
     ///

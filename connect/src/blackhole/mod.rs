@@ -9,7 +9,9 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use async_trait::async_trait;
 use topology::Error;
 use topology::batch::ChangeBatch;
-use topology::ledger::{CasOutcome, Claim, ClaimReply, ClaimRequest, LedgerRow, TaskKey, judge_cas};
+use topology::ledger::{
+    CasOutcome, Claim, ClaimReply, ClaimRequest, LedgerRow, PartitionProgress, TaskKey, TopicProgress, judge_cas,
+};
 use topology::sink::{Applied, ApplyError, Capabilities, HeldCounts, HeldRow, OutcomeCounts, SinkWriter};
 
 /// The ledger that all writers of one blackhole share.
@@ -53,10 +55,10 @@ impl SinkWriter for BlackholeWriter {
                 let of_direction = |task: &&TaskKey| {
                     (&task.pipeline, &task.direction) == (&request.task.pipeline, &request.task.direction)
                 };
-                let mut known = ledger.keys().filter(of_direction).peekable();
+                let of_topic = ledger.iter().filter(|(task, _)| of_direction(task) && task.topic == request.task.topic);
                 return ClaimReply::Missing {
-                    direction_known: known.peek().is_some(),
-                    topic_known: known.any(|task| task.topic == request.task.topic),
+                    topic: of_topic.map(|(_, row)| row.generation).collect(),
+                    direction: ledger.iter().find(|(task, _)| of_direction(task)).map(|(_, row)| row.generation),
                 };
             };
             let row = LedgerRow::new(request, start);
@@ -109,6 +111,19 @@ impl SinkWriter for BlackholeWriter {
         Ok(HeldCounts::default())
     }
 
+    async fn topic_progress(&mut self, task: &TaskKey, _: i64) -> Result<TopicProgress, Error> {
+        let ledger = self.target.lock();
+        let of_topic = |other: &&TaskKey| {
+            (&other.pipeline, &other.direction, &other.topic) == (&task.pipeline, &task.direction, &task.topic)
+        };
+        let rows = ledger.iter().filter(|(other, _)| of_topic(other)).map(|(other, row)| PartitionProgress {
+            partition: other.partition,
+            next_offset: row.next_offset,
+            generation: row.generation,
+        });
+        Ok(TopicProgress { partitions: rows.collect(), held: 0 })
+    }
+
     async fn probe(&mut self) -> Result<(), Error> {
         Ok(())
     }
@@ -120,6 +135,7 @@ impl SinkWriter for BlackholeWriter {
 
 #[cfg(test)]
 mod tests {
+    use topology::generation::Generation;
     use topology::ledger::{Owner, TaskSpan};
     use topology::marks::Marks;
 
@@ -127,7 +143,14 @@ mod tests {
 
     fn request(owner: u128, start: Option<i64>) -> ClaimRequest {
         let task = TaskKey { pipeline: "p".into(), direction: "a→b".into(), topic: "t".into(), partition: 0 };
-        ClaimRequest { task, owner: Owner(owner), group_id: "g".into(), start_offset: start, generation: String::new() }
+        ClaimRequest {
+            task,
+            owner: Owner(owner),
+            group_id: "g".into(),
+            start_offset: start,
+            restart: false,
+            generation: Generation::default(),
+        }
     }
 
     fn batch(epoch: i64, owner: u128, from: i64, to: i64) -> ChangeBatch {
@@ -139,6 +162,7 @@ mod tests {
             to,
             marks: Marks::default(),
             tail_hash: 0,
+            generation: Generation::default(),
             last_timestamp_ms: -1,
         };
         ChangeBatch { spans: vec![span], ..ChangeBatch::default() }

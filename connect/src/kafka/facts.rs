@@ -1,14 +1,18 @@
-//! Slow questions to the brokers (watermarks, committed offsets, offsets by time), asked on a thread of their own with a client of
-//! their own, so that the poll thread keeps polling (rule A4).
+//! Slow questions to the brokers (watermarks, committed offsets, offsets by time, the record before an offset), asked on a thread of their
+//! own with a client of their own, so that the poll thread keeps polling (rule A4).
 
 use std::sync::mpsc::{Receiver, Sender, channel};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use rdkafka::ClientConfig;
 use rdkafka::consumer::{BaseConsumer, Consumer};
-use rdkafka::error::KafkaResult;
+use rdkafka::error::{KafkaError, KafkaResult};
+use rdkafka::message::Message;
 use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
-use topology::lane::StartFacts;
+use rdkafka::types::RDKafkaErrorCode;
+use topology::lane::{PartitionEnds, StartFacts, tail_hash};
+
+use super::poll::raw_record;
 
 /// One question may take this long; then it counts as not answered and is asked again.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(10);
@@ -18,26 +22,57 @@ const ANSWER_TIMEOUT: Duration = Duration::from_secs(10);
 pub(super) struct Question {
     pub(super) topic: String,
     pub(super) partition: i32,
-    /// Milliseconds since the epoch, when the direction starts at a time.
-    pub(super) timestamp_ms: Option<i64>,
+    pub(super) about: About,
 }
 
-/// The answer, `None` when the brokers did not give one.
+/// What is asked.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum About {
+    /// Where does it begin and end, what has the group committed, how many partitions are there?
+    Start {
+        /// And where is this time (milliseconds since the epoch)?
+        at_ms: Option<i64>,
+    },
+    /// The same, and the hash of the record at this offset, if that is in the log (rule L7).
+    Log {
+        /// The record before the one to start at; `None` when no hash is known to compare with.
+        tail_offset: Option<i64>,
+        at_ms: Option<i64>,
+    },
+    /// Where do all partitions of its topic end (rule A6)?
+    Ends,
+}
+
+/// The answer; what the brokers did not tell is `None`.
 #[derive(Debug)]
-pub(super) struct Answer {
-    pub(super) question: Question,
-    pub(super) facts: Option<StartFacts>,
+pub(super) enum Answer {
+    Start(Option<StartFacts>),
+    Log(Option<(StartFacts, Tail)>),
+    Ends(Option<Vec<PartitionEnds>>),
+}
+
+/// The record at an offset.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Tail {
+    /// Not asked for, or not in the log any more.
+    Unknown,
+    /// Compacted away: the log goes on after it.
+    Compacted,
+    /// [`tail_hash`] of it.
+    Hash(u64),
 }
 
 /// The thread. It ends when this is dropped.
 pub(super) struct Facts {
     questions: Sender<Question>,
-    answers: Receiver<Answer>,
+    answers: Receiver<(Question, Answer)>,
 }
 
 impl Facts {
     /// Starts the thread. The client is made at the first question.
-    pub(super) fn start(config: ClientConfig) -> std::io::Result<Facts> {
+    pub(super) fn start(mut config: ClientConfig) -> std::io::Result<Facts> {
+        // A log whose end was compacted away answers with its end instead of nothing.
+        config.set("enable.partition.eof", "true");
         let (questions, incoming) = channel::<Question>();
         let (outgoing, answers) = channel();
         std::thread::Builder::new().name("tidelock-facts".to_owned()).spawn(move || {
@@ -46,12 +81,12 @@ impl Facts {
                 if client.is_none() {
                     client = config.create().ok();
                 }
-                let facts = client.as_ref().and_then(|client| ask(client, &question).ok());
-                if facts.is_none() {
+                let answer = answer(client.as_ref(), &question);
+                if matches!(answer, Answer::Start(None) | Answer::Log(None) | Answer::Ends(None)) {
                     // Do not hammer brokers that do not answer.
                     std::thread::sleep(Duration::from_millis(500));
                 }
-                if outgoing.send(Answer { question, facts }).is_err() {
+                if outgoing.send((question, answer)).is_err() {
                     return;
                 }
             }
@@ -66,12 +101,93 @@ impl Facts {
     }
 
     /// The next answer, without waiting.
-    pub(super) fn answered(&self) -> Option<Answer> {
+    pub(super) fn answered(&self) -> Option<(Question, Answer)> {
         self.answers.try_recv().ok()
     }
 }
 
-fn ask(client: &BaseConsumer, question: &Question) -> KafkaResult<StartFacts> {
+fn answer(client: Option<&BaseConsumer>, question: &Question) -> Answer {
+    match question.about {
+        About::Start { at_ms } => Answer::Start(client.and_then(|client| start(client, question, at_ms).ok())),
+        About::Log { tail_offset, at_ms } => Answer::Log(client.and_then(|client| {
+            let facts = start(client, question, at_ms).ok()?;
+            let readable = tail_offset.filter(|offset| (facts.low..facts.high).contains(offset));
+            let tail = match readable {
+                None => Tail::Unknown,
+                Some(offset) => tail_at(client, question, offset)?,
+            };
+            Some((facts, tail))
+        })),
+        About::Ends => Answer::Ends(client.and_then(|client| ends(client, &question.topic).ok())),
+    }
+}
+
+fn partitions(client: &BaseConsumer, topic: &str) -> KafkaResult<Vec<i32>> {
+    let metadata = client.fetch_metadata(Some(topic), ANSWER_TIMEOUT)?;
+    let Some(topic) = metadata.topics().first() else { return Ok(Vec::new()) };
+    Ok(topic.partitions().iter().map(rdkafka::metadata::MetadataPartition::id).collect())
+}
+
+fn ends(client: &BaseConsumer, topic: &str) -> KafkaResult<Vec<PartitionEnds>> {
+    let partitions = partitions(client, topic)?;
+    if partitions.is_empty() {
+        // A topic that is just being created anew: asked again.
+        return Err(KafkaError::MetadataFetch(RDKafkaErrorCode::UnknownTopicOrPartition));
+    }
+    let end = |partition: i32| {
+        let (low, high) = client.fetch_watermarks(topic, partition, ANSWER_TIMEOUT)?;
+        let high = end_of_records(client, topic, partition, low, high)?;
+        Ok(PartitionEnds { partition, low, high })
+    };
+    partitions.into_iter().map(end).collect()
+}
+
+/// The offset after the last record before `high`: transaction markers have offsets and are never delivered.
+fn end_of_records(client: &BaseConsumer, topic: &str, partition: i32, low: i64, high: i64) -> KafkaResult<i64> {
+    let mut back = 1;
+    loop {
+        let first = low.max(high - back);
+        if first >= high {
+            return Ok(low);
+        }
+        match read_from(client, topic, partition, first, high)? {
+            Some(last) => return Ok(last + 1),
+            None if first == low => return Ok(low),
+            None => back *= 16,
+        }
+    }
+}
+
+/// The last offset in `first..high` that has a record.
+fn read_from(client: &BaseConsumer, topic: &str, partition: i32, first: i64, high: i64) -> KafkaResult<Option<i64>> {
+    let mut list = TopicPartitionList::new();
+    list.add_partition_offset(topic, partition, Offset::Offset(first))?;
+    client.assign(&list)?;
+    let until = Instant::now() + ANSWER_TIMEOUT;
+    let mut last = None;
+    let found = loop {
+        if Instant::now() >= until {
+            break Err(KafkaError::MessageConsumption(RDKafkaErrorCode::OperationTimedOut));
+        }
+        match client.poll(Duration::from_millis(100)) {
+            Some(Ok(message)) if message.topic() != topic || message.partition() != partition => {}
+            Some(Ok(message)) if message.offset() >= high => break Ok(last),
+            Some(Ok(message)) => {
+                last = Some(message.offset());
+                if message.offset() + 1 == high {
+                    break Ok(last);
+                }
+            }
+            Some(Err(KafkaError::PartitionEOF(other))) if other == partition => break Ok(last),
+            Some(_) | None => {}
+        }
+    };
+    // Nothing is assigned to this client between questions.
+    let _ = client.unassign();
+    found
+}
+
+fn start(client: &BaseConsumer, question: &Question, at_ms: Option<i64>) -> KafkaResult<StartFacts> {
     let (low, high) = client.fetch_watermarks(&question.topic, question.partition, ANSWER_TIMEOUT)?;
     let mut list = TopicPartitionList::new();
     list.add_partition(&question.topic, question.partition);
@@ -80,16 +196,44 @@ fn ask(client: &BaseConsumer, question: &Question) -> KafkaResult<StartFacts> {
         Some(Offset::Offset(offset)) => Some(offset),
         _ => None,
     };
-    let at_timestamp = match question.timestamp_ms {
+    let at_timestamp = match at_ms {
         None => None,
-        Some(timestamp_ms) => {
+        Some(at_ms) => {
             let mut list = TopicPartitionList::new();
-            list.add_partition_offset(&question.topic, question.partition, Offset::Offset(timestamp_ms))?;
+            list.add_partition_offset(&question.topic, question.partition, Offset::Offset(at_ms))?;
             match client.offsets_for_times(list, ANSWER_TIMEOUT)?.elements().first().map(|first| first.offset()) {
                 Some(Offset::Offset(offset)) => Some(offset),
                 _ => None,
             }
         }
     };
-    Ok(StartFacts { committed, low, high, at_timestamp })
+    let partitions = i32::try_from(partitions(client, &question.topic)?.len()).unwrap_or(i32::MAX);
+    Ok(StartFacts { committed, low, high, at_timestamp, partitions })
+}
+
+/// Reads one record; `None` when the brokers did not answer in time.
+fn tail_at(client: &BaseConsumer, question: &Question, offset: i64) -> Option<Tail> {
+    let mut list = TopicPartitionList::new();
+    list.add_partition_offset(&question.topic, question.partition, Offset::Offset(offset)).ok()?;
+    client.assign(&list).ok()?;
+    let until = Instant::now() + ANSWER_TIMEOUT;
+    let mut tail = None;
+    while tail.is_none() && Instant::now() < until {
+        match client.poll(Duration::from_millis(100)) {
+            Some(Ok(message)) if message.topic() != question.topic || message.partition() != question.partition => {}
+            Some(Ok(message)) if message.offset() == offset => {
+                let mut headers = Vec::new();
+                tail = Some(Tail::Hash(tail_hash(&raw_record(&message, 0, &mut headers))));
+            }
+            // The next one that is there, or the end.
+            Some(Ok(message)) if message.offset() > offset => tail = Some(Tail::Compacted),
+            Some(Err(KafkaError::PartitionEOF(partition))) if partition == question.partition => {
+                tail = Some(Tail::Compacted);
+            }
+            Some(_) | None => {}
+        }
+    }
+    // Nothing is assigned to this client between questions.
+    let _ = client.unassign();
+    tail
 }

@@ -16,13 +16,13 @@ use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
 use rdkafka::types::RDKafkaErrorCode;
 use tokio::runtime::Handle;
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender};
-use topology::lane::{Command, FetchSchema, Lane, Reply, Request, StartAt, StartFrom, Taken};
+use topology::lane::{Command, FetchSchema, Lane, Reply, Request, StartAt, StartFacts, StartFrom, Taken};
 use topology::observe::{LaneObserver, LaneState};
 use topology::raw::{RawRecord, encode_headers};
 use topology::{Error, ErrorKind, Result, Stage};
 
 use super::context::{GroupEvent, LaneContext, PartitionEnd};
-use super::facts::{Facts, Question};
+use super::facts::{About, Answer, Facts, Question, Tail};
 use super::lane::{Drained, LaneSetup};
 
 /// Longest wait for a record: how late a reply, a rebalance note or a stop may be seen while nothing arrives.
@@ -72,8 +72,8 @@ pub(super) struct PollLoop<'a> {
     fetched: HashSet<(usize, i32)>,
     /// Starts that are being checked against the log's ends (rule L7), with the moment they were first beyond the end.
     checking: HashMap<(usize, i32), (StartAt, Option<Instant>)>,
-    /// Unanswered questions of a first start: whether the direction was known.
-    resolving: HashMap<(usize, i32), bool>,
+    /// Unanswered questions of a first start.
+    resolving: HashSet<(usize, i32)>,
     /// Seeks that librdkafka has not taken yet; records of these partitions are stale until then.
     seeking: HashMap<(usize, i32), i64>,
     /// Schema ids that the registry did not know when it was last asked, and what it said.
@@ -123,7 +123,7 @@ impl<'a> PollLoop<'a> {
             owned: HashSet::new(),
             fetched: HashSet::new(),
             checking: HashMap::new(),
-            resolving: HashMap::new(),
+            resolving: HashSet::new(),
             seeking: HashMap::new(),
             unknown_schemas: HashMap::new(),
             paused_for_writer: false,
@@ -186,8 +186,8 @@ impl<'a> PollLoop<'a> {
         if self.replies.is_closed() && self.replies.is_empty() {
             return Err(writer_gone());
         }
-        while let Some(answer) = self.facts.answered() {
-            self.answered(answer.question, answer.facts);
+        while let Some((question, answer)) = self.facts.answered() {
+            self.answered(&question, answer);
         }
         self.lane.tick();
         self.execute_commands()?;
@@ -244,10 +244,11 @@ impl<'a> PollLoop<'a> {
                         self.set_paused(&[(topic, partition)], true);
                     }
                 }
-                Command::ResolveStart { topic, partition, direction_known } => {
-                    self.resolving.insert((topic, partition), direction_known);
-                    self.ask(topic, partition);
+                Command::ResolveStart { topic, partition, at_ms } => {
+                    self.resolving.insert((topic, partition));
+                    self.ask(topic, partition, About::Start { at_ms });
                 }
+                Command::AskEnds { topic, partition } => self.ask(topic, partition, About::Ends),
             }
         }
         Ok(())
@@ -263,63 +264,97 @@ impl<'a> PollLoop<'a> {
             self.seeking.insert(place, start.offset);
         } else {
             self.checking.insert(place, (start, None));
-            self.ask(start.topic, start.partition);
+            self.check_log(&start);
         }
     }
 
-    fn ask(&self, topic: usize, partition: i32) {
-        let timestamp_ms = match self.setup.settings.start_from {
+    fn ask(&self, topic: usize, partition: i32, about: About) {
+        self.facts.ask(Question { topic: self.topics[topic].clone(), partition, about });
+    }
+
+    /// Rule L7: is the log still the one that the ledger knows?
+    fn check_log(&self, start: &StartAt) {
+        let at_ms = match self.setup.settings.start_from {
             StartFrom::Timestamp(at) => Some(at),
             StartFrom::Earliest | StartFrom::Latest => None,
         };
-        self.facts.ask(Question { topic: self.topics[topic].clone(), partition, timestamp_ms });
+        let tail_offset = (start.tail_hash != 0).then_some(start.offset - 1);
+        self.ask(start.topic, start.partition, About::Log { tail_offset, at_ms });
     }
 
-    fn answered(&mut self, question: Question, facts: Option<topology::lane::StartFacts>) {
+    fn answered(&mut self, question: &Question, answer: Answer) {
         let Some(topic) = self.topic_index.get(&question.topic).copied() else { return };
         let place = (topic, question.partition);
-        if let Some(direction_known) = self.resolving.remove(&place) {
-            self.lane.start_facts(topic, question.partition, direction_known, facts);
-            return;
+        match answer {
+            Answer::Start(facts) => {
+                if self.resolving.remove(&place) {
+                    self.lane.start_facts(topic, question.partition, facts);
+                }
+            }
+            Answer::Ends(ends) => self.lane.topic_ends(topic, question.partition, ends),
+            Answer::Log(answer) => {
+                let Some((start, beyond_since)) = self.checking.get(&place).copied() else { return };
+                match answer {
+                    None => self.check_log(&start),
+                    Some((facts, tail)) => self.log_checked(place, start, beyond_since, facts, tail),
+                }
+            }
         }
-        let Some((start, beyond_since)) = self.checking.get(&place).copied() else { return };
-        let Some(facts) = facts else {
-            self.ask(topic, question.partition);
-            return;
-        };
+    }
+
+    fn log_checked(
+        &mut self,
+        place: (usize, i32),
+        start: StartAt,
+        beyond_since: Option<Instant>,
+        facts: StartFacts,
+        tail: Tail,
+    ) {
         if start.offset < facts.low {
-            self.refuse(place, "records are lost by retention", &start, facts.low, facts.high);
-        } else if start.offset > facts.high {
+            return self.refuse(place, "records are lost by retention", &start, &facts);
+        }
+        if start.offset > facts.high {
             let since = *self.checking.get_mut(&place).expect("just read").1.get_or_insert_with(Instant::now);
             if beyond_since.is_some() && since.elapsed() > BEYOND_END_GRACE {
-                self.refuse(place, "topic was created anew or cut", &start, facts.low, facts.high);
+                self.refuse(place, "topic was created anew or cut", &start, &facts);
             } else {
-                self.ask(topic, question.partition);
+                self.check_log(&start);
             }
-        } else {
-            self.checking.remove(&place);
-            let mut list = TopicPartitionList::new();
-            let added =
-                list.add_partition_offset(&self.topics[topic], question.partition, Offset::Offset(start.offset));
-            match added.and_then(|()| self.consumer.incremental_assign(&list)) {
-                Ok(()) => {
-                    self.fetched.insert(place);
-                }
-                Err(error) => tracing::warn!(%error, "cannot fetch partition; the group will rebalance"),
+            return;
+        }
+        match tail {
+            Tail::Hash(hash) if hash != start.tail_hash => {
+                return self.refuse(place, "the record before is another one: topic was created anew", &start, &facts);
             }
+            Tail::Compacted => tracing::warn!(
+                topic = self.topics[place.0],
+                partition = place.1,
+                offset = start.offset - 1,
+                "the record before the start is compacted away: cannot tell whether the topic was created anew"
+            ),
+            Tail::Hash(_) | Tail::Unknown => {}
+        }
+        self.checking.remove(&place);
+        let mut list = TopicPartitionList::new();
+        let added = list.add_partition_offset(&self.topics[place.0], place.1, Offset::Offset(start.offset));
+        match added.and_then(|()| self.consumer.incremental_assign(&list)) {
+            Ok(()) => {
+                self.fetched.insert(place);
+            }
+            Err(error) => tracing::warn!(%error, "cannot fetch partition; the group will rebalance"),
         }
     }
 
     /// Rule L7: the ledger's offset is not in the log. Nothing is skipped; a person decides.
-    fn refuse(&mut self, place: (usize, i32), description: &'static str, start: &StartAt, low: i64, high: i64) {
+    fn refuse(&mut self, place: (usize, i32), description: &'static str, start: &StartAt, facts: &StartFacts) {
         self.checking.remove(&place);
         let detail = format!(
-            "topic {} partition {}: the ledger says {}, the log holds {low} to {high}; restore the topic, or decide with run --start-from",
-            self.topics[place.0], place.1, start.offset
+            "topic {} partition {}: the ledger says {}, the log holds {} to {}; restore the topic, or decide with run --start-from",
+            self.topics[place.0], place.1, start.offset, facts.low, facts.high
         );
         let error = Error::new(ErrorKind::Environment, Stage::Consume, description, detail);
-        tracing::error!(lane = %self.setup.name, %error, "partition halted");
-        self.lane.halt_partition(place.0, place.1, error);
+        tracing::error!(lane = %self.setup.name, %error, "the log is not the one that the ledger knows");
+        self.lane.log_differs(place.0, place.1, facts, error);
     }
 
     fn retry_seeks(&mut self) {
@@ -413,15 +448,7 @@ impl<'a> PollLoop<'a> {
         if self.seeking.contains_key(&place) {
             return Ok(Polled::Record);
         }
-        encode_message_headers(&message, &mut self.headers);
-        let raw = RawRecord {
-            topic,
-            offset: message.offset(),
-            timestamp_ms: message.timestamp().to_millis().unwrap_or(-1),
-            key: message.key(),
-            value: message.payload(),
-            headers: &self.headers,
-        };
+        let raw = raw_record(&message, topic, &mut self.headers);
         let mut taken = self.lane.take(message.partition(), &raw);
         if let Taken::SchemaNeeded(id) = taken
             && let Some((unknown_since, detail)) = self.unknown_schemas.get(&id)
@@ -491,7 +518,9 @@ impl<'a> PollLoop<'a> {
         if self.owned.contains(&place) {
             self.seeking.insert(place, offset);
         }
-        let running: Vec<_> = self.fetched.iter().copied().filter(|other| *other != place).collect();
+        let takes: HashSet<(usize, i32)> = self.lane.running().collect();
+        let running: Vec<_> =
+            self.fetched.iter().copied().filter(|other| *other != place && takes.contains(other)).collect();
         self.set_paused(&running, false);
         Ok(())
     }
@@ -575,10 +604,23 @@ enum Polled {
     Rebuild(Error),
 }
 
-fn encode_message_headers(message: &BorrowedMessage<'_>, out: &mut Vec<u8>) {
-    out.clear();
-    if let Some(headers) = message.headers() {
-        encode_headers(headers.iter().map(|header| (header.key, header.value)), out);
+/// The record in a message, with its headers encoded into `headers`.
+pub(super) fn raw_record<'m>(
+    message: &'m BorrowedMessage<'_>,
+    topic: usize,
+    headers: &'m mut Vec<u8>,
+) -> RawRecord<'m> {
+    headers.clear();
+    if let Some(found) = message.headers() {
+        encode_headers(found.iter().map(|header| (header.key, header.value)), headers);
+    }
+    RawRecord {
+        topic,
+        offset: message.offset(),
+        timestamp_ms: message.timestamp().to_millis().unwrap_or(-1),
+        key: message.key(),
+        value: message.payload(),
+        headers,
     }
 }
 

@@ -134,13 +134,19 @@ pub struct Statements {
     pub assert_counts: String,
     /// pipeline, direction, own group_id, freshness in ms → group_id (rule L6).
     pub other_group: String,
-    /// pipeline, direction → 1.
+    /// `run --start-from` (rules L6, L7): next_offset, generation, task.
+    pub restart: String,
+    /// pipeline, direction → generation of any row.
     pub direction_known: String,
-    /// pipeline, direction, topic → 1.
+    /// pipeline, direction, topic → the generations of its rows, each once.
     pub topic_known: String,
+    /// Rule A6: pipeline, direction, topic → partition, next_offset, generation.
+    pub topic_progress: String,
+    /// Rule A6: pipeline, direction, topic, timestamp → held rows from before it that may still be applied and do not wait for another record.
+    pub topic_held: String,
     /// task → backend_id.
     pub backend: String,
-    /// Rule L1: to, marks, tail_hash, task, epoch, owner, from → matched rows.
+    /// Rule L1: to, marks, tail_hash, generation, task, epoch, owner, from → matched rows.
     pub cas: String,
     /// Rule E6: window, task; after the CAS of the same transaction.
     pub dead_window: String,
@@ -202,14 +208,24 @@ impl Statements {
                 "SELECT [group_id] FROM [tidelock_progress] {WHERE_DIRECTION} AND [group_id] <> {{name}} \
                  AND [updated_at_ms] > {{now}} - {{i64}} LIMIT 1"
             )),
-            direction_known: text(&format!("SELECT 1 FROM [tidelock_progress] {WHERE_DIRECTION} LIMIT 1")),
+            restart: text(
+                "UPDATE [tidelock_progress] SET [next_offset] = {i64}, [generation] = {name}, [tail_hash] = 0 WHERE {task}",
+            ),
+            direction_known: text(&format!("SELECT [generation] FROM [tidelock_progress] {WHERE_DIRECTION} LIMIT 1")),
             topic_known: text(&format!(
-                "SELECT 1 FROM [tidelock_progress] {WHERE_DIRECTION} AND [topic] = {{name}} LIMIT 1"
+                "SELECT DISTINCT [generation] FROM [tidelock_progress] {WHERE_DIRECTION} AND [topic] = {{name}}"
+            )),
+            topic_progress: text(&format!(
+                "SELECT [partition], [next_offset], [generation] FROM [tidelock_progress] {WHERE_DIRECTION} AND [topic] = {{name}}"
+            )),
+            topic_held: text(&format!(
+                "SELECT COUNT(*) FROM [tidelock_held] {WHERE_DIRECTION} AND [topic] = {{name}} AND [state] IN ('parked', 'queued') \
+                 AND [timestamp_ms] < {{i64}} AND ([retry_at_ms] <= {{now}} OR ([state] = 'parked' AND COALESCE([code], '') <> 'half-waits'))"
             )),
             backend: text("SELECT [backend_id] FROM [tidelock_progress] WHERE {task}"),
             cas: text(
                 "UPDATE [tidelock_progress] SET [next_offset] = {i64}, [marks] = {bytes}, [tail_hash] = {i64}, \
-                 [updated_at_ms] = {now} WHERE {task} AND [epoch] = {i64} AND [owner] = {name} AND [next_offset] = {i64}",
+                 [generation] = {name}, [updated_at_ms] = {now} WHERE {task} AND [epoch] = {i64} AND [owner] = {name} AND [next_offset] = {i64}",
             ),
             dead_window: text("UPDATE [tidelock_progress] SET [dead_window] = {text} WHERE {task}"),
             lock_read: text("SELECT [epoch], [owner], [next_offset] FROM [tidelock_progress] WHERE {task}{lock}"),

@@ -3,6 +3,7 @@
 use topology::batch::{ChangeBatch, DeadRecord, HeldId};
 use topology::data::Value;
 use topology::error::{Error, Stage};
+use topology::generation::Generation;
 use topology::ledger::{Claim, ClaimReply, ClaimRequest, Owner, TaskKey, TaskSpan};
 use topology::raw::encode_headers;
 use topology::record::{EntityId, Operation, Raw, Record, Slot};
@@ -25,7 +26,8 @@ pub(crate) fn request(topic: &str, partition: i32, owner: u128, start: Option<i6
         owner: Owner(owner),
         group_id: shared(GROUP),
         start_offset: start,
-        generation: "topic-id/1/7".to_owned(),
+        restart: false,
+        generation: Generation::parse("partitions=1 key=7"),
     }
 }
 
@@ -57,6 +59,7 @@ impl<'a> Builder<'a> {
                 to: claim.next_offset,
                 marks: claim.marks.clone(),
                 tail_hash: 7,
+                generation: claim.generation,
                 last_timestamp_ms: -1,
             });
             batch.span_of_slot.push(at as u16);

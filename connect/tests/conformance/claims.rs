@@ -1,5 +1,6 @@
 //! Rules L: claims, fences, zombies, lost replies.
 
+use topology::generation::Generation;
 use topology::ledger::{CasOutcome, ClaimReply, Owner};
 use topology::sink::{ApplyError, SinkWriter};
 
@@ -17,10 +18,12 @@ async fn a_claim_raises_the_epoch_and_reads_what_is_stored(target: &mut Target) 
     let mut writer = target.writer(&tables);
 
     let missing = writer.claim(&[request("t", 0, 1, None)]).await.unwrap();
-    assert!(matches!(missing[0], ClaimReply::Missing { topic_known: false, direction_known: false }), "{missing:?}");
+    assert!(matches!(&missing[0], ClaimReply::Missing { topic, direction: None } if topic.is_empty()), "{missing:?}");
 
     let first = claim(&mut writer, "t", 0, 1).await;
-    assert_eq!((first.epoch, first.next_offset, &*first.generation), (1, 0, "topic-id/1/7"));
+    assert_eq!((first.epoch, first.next_offset), (1, 0));
+    assert_eq!(first.generation, Generation::parse("partitions=1 key=7"));
+    let first_generation = first.generation;
     let mut claims = [first];
     let batch = Builder::new(&claims, &tables).upsert(0, &[n(1), t("ann")]).finish();
     apply(&mut writer, &mut claims, &batch).await;
@@ -30,8 +33,14 @@ async fn a_claim_raises_the_epoch_and_reads_what_is_stored(target: &mut Target) 
     assert_eq!(again.marks, batch.spans[0].marks);
 
     let missing = writer.claim(&[request("t", 1, 1, None), request("u", 0, 1, None)]).await.unwrap();
-    assert!(matches!(missing[0], ClaimReply::Missing { topic_known: true, direction_known: true }), "{missing:?}");
-    assert!(matches!(missing[1], ClaimReply::Missing { topic_known: false, direction_known: true }), "{missing:?}");
+    assert!(
+        matches!(&missing[0], ClaimReply::Missing { topic, direction: Some(_) } if *topic == [first_generation]),
+        "{missing:?}"
+    );
+    assert!(
+        matches!(&missing[1], ClaimReply::Missing { topic, direction: Some(_) } if topic.is_empty()),
+        "{missing:?}"
+    );
 }
 
 async fn a_start_offset_is_stored_once_and_never_overrides_progress(target: &mut Target) {
@@ -178,7 +187,70 @@ async fn an_abandoned_call_costs_the_connection_and_nothing_else(target: &mut Ta
     }
 }
 
+async fn a_restart_moves_a_row_that_is_there_and_an_ordinary_claim_does_not(target: &mut Target) {
+    let tables = users(target).await;
+    let mut writer = target.writer(&tables);
+    let mut claims = [claim(&mut writer, "t", 0, 1).await];
+    let batch = Builder::new(&claims, &tables).upsert(0, &[n(1), t("ann")]).finish();
+    apply(&mut writer, &mut claims, &batch).await;
+    let mut wanted = request("t", 0, 2, Some(40));
+    wanted.restart = true;
+    wanted.generation = Generation::parse("partitions=6 key=8");
+    let replies = writer.claim(&[wanted.clone()]).await.unwrap();
+    let ClaimReply::Claimed(restarted) = &replies[0] else { panic!("{replies:?}") };
+    assert_eq!((restarted.next_offset, restarted.tail_hash, restarted.generation), (40, 0, wanted.generation));
+}
+
+async fn what_a_topic_s_rows_and_held_rows_say_is_read_for_all_its_partitions(target: &mut Target) {
+    target.run(&["CREATE TABLE users (id bigint PRIMARY KEY, name varchar(100) NOT NULL)"]).await;
+    let tables = vec![target.table(0, "users", &["id", "name"], &["id"]).await];
+    let mut writer = target.writer(&tables);
+    let mut claims = [claim(&mut writer, "t", 0, 1).await, claim(&mut writer, "t", 1, 2).await];
+    claim(&mut writer, "u", 0, 3).await;
+    let waits = Generation::parse("partitions=2 key=7 waits=1500/8");
+    let mut batch = Builder::new(&claims, &tables).upsert(0, &[n(1), t("ann")]).finish();
+    batch.spans[1].generation = waits;
+    apply(&mut writer, &mut claims, &batch).await;
+    let said = writer.topic_progress(&task("t", 1), i64::MAX).await.unwrap();
+    let mut rows: Vec<_> = said.partitions.iter().map(|row| (row.partition, row.next_offset, row.generation)).collect();
+    rows.sort_by_key(|row| row.0);
+    assert_eq!(rows, [(0, 1, Generation::parse("partitions=1 key=7")), (1, 0, waits)]);
+    assert_eq!(said.held, 0);
+
+    // Rows of the other partition are parked, due at once, later, and later as half a key change; another topic's do not count.
+    let q = target.quote();
+    let held = |partition: i32, offset: i64, state: &str, code: &str, retry_at: &str, topic: &str| {
+        format!(
+            "INSERT INTO tidelock_held (pipeline, direction, topic, {q}partition{q}, {q}offset{q}, ordinal, entity, {q}key{q}, \
+             state, class, stage, code, message, attempts, first_failed_at_ms, retry_at_ms, timestamp_ms, headers) VALUES ('test', \
+             'legacy→revamp', '{topic}', {partition}, {offset}, 0, 'users', 'k', '{state}', 'dependency', 'write', '{code}', '', 1, 0, \
+             {retry_at}, {offset}, '')"
+        )
+    };
+    let far = "9000000000000";
+    let rows = [
+        held(0, 1, "parked", "23503", far, "t"),
+        held(0, 2, "queued", "", far, "t"),
+        held(0, 3, "parked", "half-waits", far, "t"),
+        held(0, 4, "parked", "half-waits", "0", "t"),
+        held(0, 5, "queued", "", "0", "t"),
+        held(0, 6, "dead", "22001", "0", "t"),
+        held(0, 7, "parked", "23503", far, "u"),
+    ];
+    for row in &rows {
+        target.run(&[row.as_str()]).await;
+    }
+    assert_eq!(
+        writer.topic_progress(&task("t", 1), i64::MAX).await.unwrap().held,
+        3,
+        "those that wait for nothing but themselves"
+    );
+    assert_eq!(writer.topic_progress(&task("t", 1), 4).await.unwrap().held, 1, "those from before that time");
+}
+
 conformance!(
+    a_restart_moves_a_row_that_is_there_and_an_ordinary_claim_does_not,
+    what_a_topic_s_rows_and_held_rows_say_is_read_for_all_its_partitions,
     a_claim_raises_the_epoch_and_reads_what_is_stored,
     a_start_offset_is_stored_once_and_never_overrides_progress,
     a_group_that_is_alive_keeps_its_direction,

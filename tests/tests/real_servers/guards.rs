@@ -16,6 +16,7 @@ use tidelock_tests::servers::{self, Server};
 use tidelock_tests::types::matrix::read_topic;
 use topology::batch::{ChangeBatch, SnapshotMode, WriteMode, WriteTable};
 use topology::data::{Arena, Layouts, Value};
+use topology::generation::Generation;
 use topology::guard::{Guard, GuardSite, SiteTags, Strategy};
 use topology::ledger::{Claim, ClaimReply, ClaimRequest, Owner, TaskKey, TaskSpan};
 use topology::raw::{Decode, DecodeError, Decoded, RawRecord};
@@ -110,7 +111,8 @@ impl Direction {
             owner: Owner(1),
             group_id: "guards".into(),
             start_offset: Some(0),
-            generation: "1".into(),
+            restart: false,
+            generation: Generation::default(),
         };
         let reply = writer.claim(&[request]).await.expect("claimed").remove(0);
         let ClaimReply::Claimed(claim) = reply else { panic!("{reply:?}") };
@@ -128,6 +130,7 @@ impl Direction {
             to: offset + 1,
             marks: self.claim.marks.clone(),
             tail_hash: 0,
+            generation: Generation::default(),
             last_timestamp_ms: -1,
         });
         batch.span_of_slot.push(0);

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use super::codec::TestBytes;
-use crate::lane::StartFacts;
+use crate::lane::{PartitionEnds, StartFacts};
 
 /// A member of a group.
 pub type Member = usize;
@@ -84,9 +84,24 @@ impl Broker {
         self.log(partition).iter().rposition(Option::is_some).map_or(0, |at| at as i64 + 1)
     }
 
+    /// The topic has this many partitions from now on. Somebody has to assign the new ones.
+    pub fn grow(&mut self, topic: usize, partitions: usize) {
+        let logs = &mut self.logs[topic];
+        logs.resize(partitions.max(logs.len()), Vec::new());
+    }
+
+    /// Where the partitions of a topic end.
+    pub fn topic_ends(&self, topic: usize) -> Vec<PartitionEnds> {
+        let partitions = 0..self.logs[topic].len() as i32;
+        partitions
+            .map(|partition| PartitionEnds { partition, low: 0, high: self.end_of_records((topic, partition)) })
+            .collect()
+    }
+
     /// What a lane asks about a partition that the ledger does not know.
     pub fn start_facts(&self, partition: Partition) -> StartFacts {
-        StartFacts { committed: None, low: 0, high: self.end(partition), at_timestamp: None }
+        let partitions = self.logs[partition.0].len() as i32;
+        StartFacts { committed: None, low: 0, high: self.end(partition), at_timestamp: None, partitions }
     }
 
     /// A member joins; it owns nothing yet.

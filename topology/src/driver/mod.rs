@@ -194,6 +194,12 @@ impl TestDriver {
         self.broker.produce_gap((topic, partition));
     }
 
+    /// The topic grows; the new partitions go to this worker.
+    pub fn grow(&mut self, topic: usize, partitions: usize, member: Member) {
+        self.broker.grow(topic, partitions);
+        self.assign_unowned(member);
+    }
+
     /// A worker, to look at or to step by hand.
     pub fn worker(&mut self, member: Member) -> Option<&mut Worker> {
         self.workers.get_mut(&member)

@@ -106,7 +106,9 @@ pub struct Worker {
     /// Assigned partitions; the next offset of those that were started and are not paused.
     positions: BTreeMap<Partition, Option<i64>>,
     /// Start offsets that are still to be looked up.
-    lookups: Vec<(Partition, bool)>,
+    lookups: Vec<Partition>,
+    /// Partitions that want to know where their topic ends.
+    end_lookups: Vec<Partition>,
     next_partition: usize,
     schemas: KnownSchemas,
     /// Decides how far before a start the broker's answers begin.
@@ -170,6 +172,7 @@ impl Worker {
             replies,
             positions: BTreeMap::new(),
             lookups: Vec::new(),
+            end_lookups: Vec::new(),
             next_partition: 0,
             schemas,
             fetches: seed.fork(),
@@ -255,10 +258,14 @@ impl Worker {
         }
         self.lane.tick();
         is_busy |= self.obey();
-        for (partition, direction_known) in std::mem::take(&mut self.lookups) {
+        for partition in std::mem::take(&mut self.lookups) {
             is_busy = true;
             let facts = broker.start_facts(partition);
-            self.lane.start_facts(partition.0, partition.1, direction_known, Some(facts));
+            self.lane.start_facts(partition.0, partition.1, Some(facts));
+        }
+        for (topic, partition) in std::mem::take(&mut self.end_lookups) {
+            is_busy = true;
+            self.lane.topic_ends(topic, partition, Some(broker.topic_ends(topic)));
         }
         is_busy |= self.obey();
         let mut queue_empty = false;
@@ -339,9 +346,8 @@ impl Worker {
                         *position = None;
                     }
                 }
-                Command::ResolveStart { topic, partition, direction_known } => {
-                    self.lookups.push(((topic, partition), direction_known));
-                }
+                Command::ResolveStart { topic, partition, .. } => self.lookups.push((topic, partition)),
+                Command::AskEnds { topic, partition } => self.end_lookups.push((topic, partition)),
             }
         }
         is_busy

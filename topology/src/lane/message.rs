@@ -2,7 +2,7 @@
 
 use crate::batch::ChangeBatch;
 use crate::error::Error;
-use crate::ledger::{Claim, ClaimReply, ClaimRequest, TaskKey};
+use crate::ledger::{Claim, ClaimReply, ClaimRequest, TaskKey, TopicProgress};
 use crate::pipeline::Counts;
 use crate::sink::Applied;
 
@@ -24,6 +24,8 @@ pub enum Request {
     Claim(Vec<ClaimRequest>),
     /// Apply this batch.
     Apply(Box<SealedBatch>),
+    /// What does the ledger say of this task's topic, and of its held rows from before this time (rule A6)?
+    TopicProgress(TaskKey, i64),
     /// These tasks are not ours any more.
     Forget(Vec<TaskKey>),
     /// Finish what was handed over, then stop.
@@ -70,6 +72,8 @@ pub enum Reply {
     },
     /// An idle writer looked at the ledger and these tasks are not ours any more, or not where we think. The lane rewinds.
     Lost(Vec<(TaskKey, Rejection)>),
+    /// The answer to [`Request::TopicProgress`]; `None` when the target did not give one (asked again).
+    TopicProgress(TaskKey, Option<TopicProgress>),
     /// Sealed before a rewind and dropped; the batch comes back for its memory.
     Stale(Box<SealedBatch>),
     /// The writer stopped: drained, or an error that needs a person.
@@ -85,6 +89,8 @@ pub struct StartAt {
     pub partition: i32,
     /// Next offset to consume.
     pub offset: i64,
+    /// Hash of the record before it, 0 when unknown: the log is another one if its record has another (rule L7).
+    pub tail_hash: u64,
 }
 
 /// From the polling half to what drives it.
@@ -107,8 +113,15 @@ pub enum Command {
         topic: usize,
         /// Partition.
         partition: i32,
-        /// The ledger knows other partitions of the direction; hand it back with the facts.
-        direction_known: bool,
+        /// Ask for the first offset at this time too (milliseconds since the epoch).
+        at_ms: Option<i64>,
+    },
+    /// Look up where all partitions of the topic end, and call [`super::Lane::topic_ends`] (rule A6).
+    AskEnds {
+        /// Index of the topic.
+        topic: usize,
+        /// The partition that waits for it.
+        partition: i32,
     },
 }
 
@@ -121,6 +134,19 @@ pub struct StartFacts {
     pub low: i64,
     /// Offset after the newest record.
     pub high: i64,
-    /// First offset at or after the configured timestamp, when one is configured.
+    /// First offset at or after the time that was asked for.
     pub at_timestamp: Option<i64>,
+    /// Partitions of the topic.
+    pub partitions: i32,
+}
+
+/// Where one partition's log begins and ends.
+#[derive(Clone, Copy, Debug)]
+pub struct PartitionEnds {
+    /// Partition.
+    pub partition: i32,
+    /// Oldest offset.
+    pub low: i64,
+    /// Offset after the newest record. What the log holds behind it are transaction markers, which nobody is ever given.
+    pub high: i64,
 }

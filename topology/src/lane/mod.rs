@@ -12,13 +12,16 @@
 //!   any ── revoked ──► (nothing)      Running ── cannot go on ──► Halted (others flow)
 //! ```
 
+mod barrier;
+mod generations;
 mod message;
 mod polling;
 mod settings;
+mod start;
 mod task;
 mod writer;
 
-pub use message::{Command, Rejection, Reply, Request, SealedBatch, StartAt, StartFacts};
-pub use polling::{Lane, Taken};
+pub use message::{Command, PartitionEnds, Rejection, Reply, Request, SealedBatch, StartAt, StartFacts};
+pub use polling::{Lane, Taken, tail_hash};
 pub use settings::{FetchSchema, LaneSettings, RetrySettings, StartFrom};
 pub use writer::Writer;

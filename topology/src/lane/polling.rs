@@ -8,13 +8,15 @@ use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::message::{Command, Rejection, Reply, Request, SealedBatch, StartAt, StartFacts};
-use super::settings::{LaneSettings, StartFrom};
+use super::message::{Command, Rejection, Reply, Request, SealedBatch};
+use super::settings::LaneSettings;
+use super::start::claim_request;
 use super::task::{Task, TaskState};
 use crate::batch::ChangeBatch;
 use crate::clock::Clock;
-use crate::error::{Error, ErrorKind, Stage};
-use crate::ledger::{Claim, ClaimReply, ClaimRequest, Owner, TaskKey, TaskSpan};
+use crate::error::Error;
+use crate::generation::key_schema_of;
+use crate::ledger::{ClaimRequest, TaskKey, TaskSpan};
 use crate::mutation;
 use crate::observe::{LaneObserver, LaneState, Outcome};
 use crate::pipeline::{Pipeline, Pushed};
@@ -39,23 +41,25 @@ pub enum Taken {
 
 /// The polling half.
 pub struct Lane {
-    settings: LaneSettings,
+    pub(super) settings: LaneSettings,
     pipeline: Pipeline,
-    observer: Arc<dyn LaneObserver>,
-    clock: Arc<dyn Clock>,
+    pub(super) observer: Arc<dyn LaneObserver>,
+    pub(super) clock: Arc<dyn Clock>,
     /// Source of nonces and jitter; seeded in tests.
-    random: Box<dyn FnMut() -> u64 + Send>,
+    pub(super) random: Box<dyn FnMut() -> u64 + Send>,
     reducer: Reducer,
     reduce_tables: Vec<ReduceTable>,
-    tasks: Vec<Option<Task>>,
-    slots: HashMap<(usize, i32), Slot>,
+    pub(super) tasks: Vec<Option<Task>>,
+    pub(super) slots: HashMap<(usize, i32), Slot>,
     building: ChangeBatch,
     /// When the first record of the building batch came; `None` while it is empty.
-    building_since_us: Option<u64>,
+    pub(super) building_since_us: Option<u64>,
     last_seal_us: u64,
+    /// A task waits for other partitions, and its ledger row does not say so yet: others may wait for that word.
+    pub(super) tells_barrier: bool,
     spare: Vec<ChangeBatch>,
     rewind: u64,
-    commands: VecDeque<Command>,
+    pub(super) commands: VecDeque<Command>,
     /// Batches handed over and not answered.
     in_flight: usize,
     in_flight_bytes: u64,
@@ -90,6 +94,7 @@ impl Lane {
             building: ChangeBatch::default(),
             building_since_us: None,
             last_seal_us,
+            tells_barrier: false,
             spare: Vec::new(),
             rewind: 0,
             commands: VecDeque::new(),
@@ -165,8 +170,14 @@ impl Lane {
         // ORD-1: below the position it was prefetched before a seek; while not running the claim decides where to start.
         if !task.is_running()
             || task.halted_by.is_some()
+            || task.barrier.is_some()
             || (raw.offset < task.position && !mutation::is_active(mutation::TAKE_BELOW_POSITION))
         {
+            return Taken::Ignored;
+        }
+        let key_schema = key_schema_of(raw.key);
+        if task.generation.is_new(key_schema) && !mutation::is_active(mutation::NO_BARRIER) {
+            self.wait_for_others(slot, key_schema, raw.timestamp_ms);
             return Taken::Ignored;
         }
         let pushed = match refused {
@@ -183,6 +194,7 @@ impl Lane {
             }
         }
         task.position = raw.offset + 1;
+        task.generation.enter(key_schema);
         task.last_timestamp_ms = raw.timestamp_ms;
         task.tail_hash = tail_hash(raw);
         if self.building_since_us.is_none() {
@@ -203,6 +215,9 @@ impl Lane {
 
     /// True when the batch being built should be handed over now. `queue_empty`: no further record is at hand.
     pub fn is_due(&self, queue_empty: bool) -> bool {
+        if self.tells_barrier {
+            return true;
+        }
         let Some(since) = self.building_since_us else { return false };
         let now = self.clock.now_us();
         if self.building.records.is_empty() && self.building.dead.is_empty() {
@@ -224,6 +239,7 @@ impl Lane {
     /// Closes the batch being built; `None` when no task has moved.
     pub fn seal(&mut self) -> Option<Box<SealedBatch>> {
         self.building_since_us = None;
+        self.tells_barrier = false;
         let mut batch = std::mem::replace(&mut self.building, self.spare.pop().unwrap_or_default());
         batch.span_of_slot.clear();
         batch.span_of_slot.resize(self.tasks.len(), u16::MAX);
@@ -231,7 +247,7 @@ impl Lane {
         for (slot, task) in self.tasks.iter_mut().enumerate() {
             let Some(task) = task else { continue };
             let Some(claim) = &task.claim else { continue };
-            if !task.is_running() || task.position == task.handed {
+            if !task.is_running() || !task.has_news() {
                 continue;
             }
             moved.push((
@@ -246,10 +262,12 @@ impl Lane {
                     to: task.position,
                     marks: task.marks.clone(),
                     tail_hash: task.tail_hash,
+                    generation: task.generation,
                     last_timestamp_ms: task.last_timestamp_ms,
                 },
             ));
             task.handed = task.position;
+            task.handed_generation = task.generation;
         }
         if moved.is_empty() {
             recycle(&mut self.spare, batch);
@@ -303,6 +321,7 @@ impl Lane {
                 self.rejected(&tasks);
             }
             Reply::Lost(tasks) => self.rejected(&tasks),
+            Reply::TopicProgress(task, progress) => self.topic_progress(&task, progress.as_ref()),
             Reply::Stale(batch) => self.give_back(batch),
             Reply::Stopped(error) => {
                 self.observer.lane_state(LaneState::Stopped, error.as_ref());
@@ -311,36 +330,6 @@ impl Lane {
         }
         self.report_state();
         None
-    }
-
-    /// What Kafka knows about a partition without ledger row (rules L5, L6), or why it could not be asked (asked again later).
-    pub fn start_facts(&mut self, topic: usize, partition: i32, direction_known: bool, facts: Option<StartFacts>) {
-        let Some(slot) = self.slots.get(&(topic, partition)).copied() else { return };
-        let retry_at_us = self.clock.now_us() + 1_000_000;
-        let Some(task) = &mut self.tasks[usize::from(slot.0)] else { return };
-        let Some(facts) = facts else {
-            task.state = TaskState::Fenced { retry_at_us };
-            return;
-        };
-        if facts.committed.is_some() && !self.settings.start_from_forced {
-            let detail = format!(
-                "{}: the consumer group has committed offsets, but tidelock_progress has no row; restore the table, or decide with run --start-from",
-                task.key
-            );
-            let error = Error::new(ErrorKind::Environment, Stage::Claim, "ledger row is lost", detail);
-            self.halt(slot, error);
-            return;
-        }
-        let fresh = direction_known && !self.settings.start_from_forced;
-        let start = match self.settings.start_from {
-            _ if fresh => facts.low,
-            StartFrom::Earliest => facts.low,
-            StartFrom::Latest => facts.high,
-            StartFrom::Timestamp(_) => facts.at_timestamp.unwrap_or(facts.high),
-        };
-        task.start_offset = Some(start);
-        let request = claim_request(&self.settings, task, &mut self.random);
-        self.request_claims(vec![request]);
     }
 
     /// Time passed: claims again what was fenced and is due. Call it at least once a second.
@@ -356,6 +345,7 @@ impl Lane {
             }
         }
         self.request_claims(requests);
+        self.look_at_barriers(now);
         self.observer.buffered_bytes(self.buffered_bytes());
     }
 
@@ -380,9 +370,10 @@ impl Lane {
         task.is_some_and(|task| task.is_running() && task.position == task.committed)
     }
 
-    /// Topic and partition of every task that is running.
+    /// Topic and partition of every task that takes records.
     pub fn running(&self) -> impl Iterator<Item = (usize, i32)> + '_ {
-        self.tasks.iter().flatten().filter(|task| task.is_running()).map(|task| (task.topic, task.partition))
+        let takes = |task: &&Task| task.is_running() && task.barrier.is_none() && task.halted_by.is_none();
+        self.tasks.iter().flatten().filter(takes).map(|task| (task.topic, task.partition))
     }
 
     /// Name of a topic by its index.
@@ -390,7 +381,7 @@ impl Lane {
         &self.pipeline.topics()[topic].name
     }
 
-    fn request_claims(&mut self, mut requests: Vec<ClaimRequest>) {
+    pub(super) fn request_claims(&mut self, mut requests: Vec<ClaimRequest>) {
         if requests.is_empty() {
             return;
         }
@@ -399,58 +390,13 @@ impl Lane {
         self.report_state();
     }
 
-    fn task_mut(&mut self, key: &TaskKey) -> Option<&mut Task> {
+    pub(super) fn task_mut(&mut self, key: &TaskKey) -> Option<&mut Task> {
         self.tasks.iter_mut().flatten().find(|task| task.key == *key)
     }
 
-    fn slot_of(&self, key: &TaskKey) -> Option<Slot> {
+    pub(super) fn slot_of(&self, key: &TaskKey) -> Option<Slot> {
         let at = self.tasks.iter().position(|task| task.as_ref().is_some_and(|task| task.key == *key))?;
         Some(Slot(at as u16))
-    }
-
-    fn claimed(&mut self, request: ClaimRequest, answer: ClaimReply) {
-        let Some(slot) = self.slot_of(&request.task) else { return };
-        let task = self.tasks[usize::from(slot.0)].as_mut().expect("just found");
-        // An answer to an older claim of a task that was revoked and assigned again meanwhile.
-        if !matches!(task.state, TaskState::Claiming) || task.claiming != Some(request.owner) {
-            return;
-        }
-        let (topic, partition) = (task.topic, task.partition);
-        match answer {
-            ClaimReply::Claimed(Claim { epoch, next_offset, marks, .. }) => {
-                task.committed = next_offset;
-                task.committed_marks = marks.clone();
-                task.rewind();
-                task.state = TaskState::Running;
-                task.halted_by = None;
-                task.claim = Some(Claim {
-                    task: request.task.clone(),
-                    epoch,
-                    owner: request.owner,
-                    next_offset,
-                    marks,
-                    generation: request.generation,
-                    tail_hash: 0,
-                });
-                self.observer.claimed(&request.task.topic, partition, epoch, next_offset);
-                self.observer.partition_paused(&request.task.topic, partition, None);
-                self.commands.push_back(Command::Start(StartAt { topic, partition, offset: next_offset }));
-            }
-            ClaimReply::Missing { direction_known, .. } => {
-                self.commands.push_back(Command::ResolveStart { topic, partition, direction_known });
-            }
-            ClaimReply::OtherGroup { group_id } => {
-                let detail = format!(
-                    "{}: consumer group {group_id} updated the ledger a short while ago; two groups must not share a direction. Stop the other \
-                     one, or give this pipeline another name",
-                    request.task
-                );
-                self.halt(
-                    slot,
-                    Error::new(ErrorKind::Environment, Stage::Claim, "direction is used by another group", detail),
-                );
-            }
-        }
     }
 
     fn commit(&mut self, span: &TaskSpan) {
@@ -462,6 +408,7 @@ impl Lane {
         }
         task.committed = span.to;
         task.committed_marks = span.marks.clone();
+        task.committed_generation = span.generation;
         task.fenced_count = 0;
         observer.progress(&span.task.topic, span.task.partition, span.to);
     }
@@ -506,13 +453,12 @@ impl Lane {
         for task in self.tasks.iter_mut().flatten() {
             if task.is_running() {
                 task.rewind();
-                let start = StartAt { topic: task.topic, partition: task.partition, offset: task.committed };
-                self.commands.push_back(Command::Start(start));
+                self.commands.push_back(Command::Start(task.start_at(task.committed)));
             }
         }
     }
 
-    fn halt(&mut self, slot: Slot, error: Error) {
+    pub(super) fn halt(&mut self, slot: Slot, error: Error) {
         let Some(task) = &mut self.tasks[usize::from(slot.0)] else { return };
         self.observer.partition_paused(&task.key.topic, task.partition, Some(&error));
         self.commands.push_back(Command::Pause { topic: task.topic, partition: task.partition });
@@ -593,18 +539,6 @@ impl Lane {
     }
 }
 
-fn claim_request(settings: &LaneSettings, task: &mut Task, random: &mut impl FnMut() -> u64) -> ClaimRequest {
-    let owner = Owner((u128::from(random()) << 64) | u128::from(random()));
-    task.claiming = Some(owner);
-    ClaimRequest {
-        task: task.key.clone(),
-        owner,
-        group_id: settings.group_id.clone(),
-        start_offset: task.start_offset,
-        generation: String::new(),
-    }
-}
-
 /// Offset of the first record of a slot.
 fn first_of(batch: &ChangeBatch, slot: usize) -> Option<i64> {
     batch.records.iter().find(|record| usize::from(record.slot.0) == slot).map(|record| record.offset)
@@ -629,7 +563,7 @@ fn elapsed(now_us: u64, since_us: u64) -> Duration {
 }
 
 /// Identifies the record at `next_offset − 1` (rule L7).
-fn tail_hash(raw: &RawRecord<'_>) -> u64 {
+pub fn tail_hash(raw: &RawRecord<'_>) -> u64 {
     use xxhash_rust::xxh3::xxh3_64_with_seed as hash;
     let key = hash(raw.key.unwrap_or_default(), raw.timestamp_ms.cast_unsigned());
     hash(raw.value.unwrap_or_default(), key)

@@ -27,7 +27,7 @@ use crate::record::Slot;
 use crate::reduce::{ReduceTable, Reducer};
 use crate::sink::{Applied, ApplyError, HeldCounts, HeldRow, SinkWriter};
 
-/// How long the writer waits for a request before it looks for held rows that are due (rule H2: at most a second).
+/// How often the writer looks for held rows that are due, also while requests keep coming (rule H2: at most a second).
 const HELD_POLL_INTERVAL: Duration = Duration::from_millis(500);
 
 /// How often an idle writer looks whether the ledger still says what it thinks (a restored target, another owner), and counts held rows
@@ -54,6 +54,8 @@ pub struct Writer {
     reduce_tables: Vec<ReduceTable>,
     held: HeldCounts,
     draining: bool,
+    /// When held rows were last looked after.
+    held_polled_at_us: u64,
     /// When the ledger was last seen to say what we think.
     checked_at_us: u64,
     /// The last look failed: the target is down, and nobody else has noticed.
@@ -89,6 +91,7 @@ impl Writer {
             .collect();
         let checked_at_us = clock.now_us();
         Writer {
+            held_polled_at_us: checked_at_us,
             checked_at_us,
             is_idle_check_failing: false,
             settings,
@@ -116,18 +119,31 @@ impl Writer {
             let next = match self.next_request().await {
                 Some(request) => self.serve(request).await,
                 None if self.draining => Next::Stop(None),
-                None => match self.check_idle().await {
-                    Next::Continue => self.release_held().await,
-                    stop => stop,
-                },
+                None => Next::Continue,
             };
             if let Next::Stop(result) = next {
                 break result;
+            }
+            if !self.draining && self.held_poll_in().is_zero() {
+                self.held_polled_at_us = self.clock.now_us();
+                let next = match self.check_idle().await {
+                    Next::Continue => self.release_held().await,
+                    stop => stop,
+                };
+                if let Next::Stop(result) = next {
+                    break result;
+                }
             }
         };
         self.sink.disconnect();
         // The other half may be gone already; then nobody listens and nothing is lost.
         let _ = self.replies.send(Reply::Stopped(result));
+    }
+
+    /// Time until held rows are to be looked after.
+    fn held_poll_in(&self) -> Duration {
+        let since = Duration::from_micros(self.clock.now_us().saturating_sub(self.held_polled_at_us));
+        HELD_POLL_INTERVAL.saturating_sub(since)
     }
 
     /// The next request; `None` when it is time to look after held rows.
@@ -138,7 +154,7 @@ impl Writer {
         if self.draining {
             return self.requests.try_recv().ok();
         }
-        let wait = self.clock.sleep(HELD_POLL_INTERVAL);
+        let wait = self.clock.sleep(self.held_poll_in());
         tokio::select! {
             // Requests first: held rows can wait, partitions that were revoked cannot.
             biased;
@@ -161,11 +177,25 @@ impl Writer {
                 self.forget(&tasks);
                 Next::Continue
             }
+            Request::TopicProgress(task, before_ms) => {
+                self.tell_topic_progress(task, before_ms).await;
+                Next::Continue
+            }
             Request::Drain => {
                 self.draining = true;
                 Next::Continue
             }
         }
+    }
+
+    /// Rule A6. A target that does not answer is met by the next batch too; the lane asks again.
+    async fn tell_topic_progress(&mut self, task: TaskKey, before_ms: i64) {
+        let progress = self.sink.topic_progress(&task, before_ms).await;
+        if let Err(error) = &progress {
+            tracing::debug!(%task, %error, "cannot read the ledger");
+            self.sink.disconnect();
+        }
+        let _ = self.replies.send(Reply::TopicProgress(task, progress.ok()));
     }
 
     fn forget(&mut self, tasks: &[TaskKey]) {
@@ -351,7 +381,8 @@ impl Writer {
                 owner: Owner((u128::from((self.random)()) << 64) | u128::from((self.random)())),
                 group_id: self.settings.group_id.clone(),
                 start_offset: None,
-                generation: String::new(),
+                restart: false,
+                generation: span.generation,
             })
             .collect();
         let mut attempt = 0;
@@ -379,7 +410,7 @@ impl Writer {
                 continue;
             };
             match claim.next_offset {
-                at if at == span.to && span.to != span.from => done += 1,
+                at if at == span.to && (span.to != span.from || claim.generation == span.generation) => done += 1,
                 at if at == span.from => open += 1,
                 _ => moved.push(span.task.clone()),
             }
@@ -411,6 +442,7 @@ impl Writer {
                     claim.marks = span.marks.clone();
                 }
                 claim.tail_hash = span.tail_hash;
+                claim.generation = span.generation;
             }
         }
         if !applied.paused.is_empty() {
@@ -542,6 +574,7 @@ impl Writer {
             to: claim.next_offset,
             marks: claim.marks.clone(),
             tail_hash: claim.tail_hash,
+            generation: claim.generation,
             last_timestamp_ms: -1,
         };
         let Some(topic) = self.pipeline.topics().iter().position(|topic| *topic.name == *row.task.topic) else {

@@ -10,6 +10,7 @@ use topology::driver::{
     Backup, Broker, Fault, HeldState, Listener, Member, MemoryTarget, Seed, Statement, TestDirection, Worker, mirror,
 };
 use topology::error::ErrorKind;
+use topology::ledger::TaskKey;
 
 use super::judge::{HISTORY, Judge, MIRROR};
 use super::processors::graph;
@@ -187,6 +188,18 @@ impl Schedule {
                 trace!(self, "source's log begins anew");
                 self.source.reset_log();
             }
+            987..989 if self.is_troubled_by(8) => {
+                if self.is_started() && self.source.grow(&mut self.broker) {
+                    trace!(self, "the topic of users grows");
+                    self.assign_unowned(0);
+                    self.assign_unowned(1);
+                }
+            }
+            989..991 if self.is_troubled_by(9) => {
+                if self.source.change_key_schema() {
+                    trace!(self, "the keys of users get another schema id");
+                }
+            }
             987..994 => {
                 let partitions = self.broker.partitions();
                 let partition = partitions[self.seed.below(partitions.len())];
@@ -326,6 +339,18 @@ impl Schedule {
         self.workers[at].0.drain();
     }
 
+    /// Both directions have begun to read all that they read of users. Only then can they know that the topic grew, and was not always so.
+    fn is_started(&self) -> bool {
+        let ledger = self.target.ledger();
+        self.directions.iter().all(|direction| {
+            self.broker.partitions().into_iter().filter(|(topic, _)| *topic == USERS).all(|(_, partition)| {
+                let name = direction.topics[USERS].name.as_str();
+                let is_row = |task: &TaskKey| (&*task.topic, task.partition) == (name, partition);
+                ledger.keys().any(|task| task.direction == direction.settings.direction && is_row(task))
+            })
+        })
+    }
+
     fn restart_connector(&mut self) {
         let back = self.source.restart_connector(&mut self.seed);
         trace!(self, "connector restarts {back} events back");
@@ -342,8 +367,10 @@ impl Schedule {
     }
 
     fn back_up(&mut self) {
-        trace!(self, "target is backed up");
-        self.backup = Some(self.target.backup());
+        if self.is_started() {
+            trace!(self, "target is backed up");
+            self.backup = Some(self.target.backup());
+        }
     }
 
     fn restore(&mut self) {
@@ -389,8 +416,10 @@ impl Schedule {
                 return Err(format!("worker {}: {id} does not hold", worker.member()));
             }
             if let Some(reason) = listener.heard(|heard| {
-                // A missing table is part of the trouble; nothing else may stop a partition.
-                heard.partitions_paused.iter().find(|reason| !reason.contains("table is missing")).cloned()
+                // A missing table and other partitions are part of the trouble; nothing else may stop a partition.
+                let is_expected =
+                    |reason: &String| reason.contains("table is missing") || reason.contains("waits for the others");
+                heard.partitions_paused.iter().find(|reason| !is_expected(reason)).cloned()
             }) {
                 return Err(format!("worker {}: {reason}", worker.member()));
             }
@@ -432,7 +461,12 @@ impl Schedule {
             }
             self.clock.advance(Duration::from_millis(500));
         }
-        Err(format!("does not come to rest: {}", self.what_is_left()))
+        let waits = self
+            .workers
+            .iter()
+            .filter_map(|(_, listener)| listener.heard(|heard| heard.partitions_paused.last().cloned()));
+        let waits = waits.collect::<Vec<_>>().join("; ");
+        Err(format!("does not come to rest: {}; last pauses: {waits}", self.what_is_left()))
     }
 
     fn send_rest(&mut self) {

@@ -86,6 +86,10 @@ pub(crate) struct Source {
     log_start: usize,
     version: i64,
     place: u64,
+    /// Records sent so far; the time of the next one.
+    sends: i64,
+    /// Schema id of users' keys.
+    key_schema: u32,
     time_us: i64,
     latest_us: i64,
     has_late_clocks: bool,
@@ -105,6 +109,8 @@ impl Source {
             log_start: 0,
             version: 0,
             place: 1000,
+            sends: 0,
+            key_schema: 1,
             time_us: 1_000_000,
             latest_us: 0,
             has_late_clocks: seed.chance(50),
@@ -135,12 +141,16 @@ impl Source {
         }
     }
 
-    fn push(&mut self, topic: usize, record: TestRecord, fate: Fate) {
+    fn push(&mut self, topic: usize, mut record: TestRecord, fate: Fate) {
         let Value::I64(key) = record.key[0] else { unreachable!("keys are numbers") };
-        let partition = (topic, (key % i64::from(self.partitions[topic])) as i32);
+        // The serialized key decides the partition, its schema id included.
+        let place = if topic == USERS { key + i64::from(self.key_schema) } else { key };
+        record.key_schema = (topic == USERS).then_some(self.key_schema);
+        let partition = (topic, (place % i64::from(self.partitions[topic])) as i32);
         let text = describe(topic, &record);
         let is_delete = record.operation == Operation::Delete;
-        let tombstone = TestRecord { key: record.key.clone(), tombstone: true, ..TestRecord::default() };
+        let key_schema = record.key_schema;
+        let tombstone = TestRecord { key: record.key.clone(), tombstone: true, key_schema, ..TestRecord::default() };
         self.log.push(Event { partition, record, fate, text });
         if is_delete {
             let text = "tombstone".to_owned();
@@ -286,6 +296,28 @@ impl Source {
         self.time_us = self.latest_us.max(self.time_us) + 20_000;
     }
 
+    /// The topic of users gets twice as many partitions. What the connector sends again from before would go elsewhere than it went; that is
+    /// a limit of dedupe by position, so it does not happen here.
+    pub(crate) fn grow(&mut self, broker: &mut Broker) -> bool {
+        if self.has_unsent() || self.partitions[USERS] > 3 {
+            return false;
+        }
+        self.log_start = self.log.len();
+        self.partitions[USERS] *= 2;
+        broker.grow(USERS, self.partitions[USERS] as usize);
+        true
+    }
+
+    /// The keys of users get another schema id, never one that they had before: a partition that got no record in between could not tell.
+    pub(crate) fn change_key_schema(&mut self) -> bool {
+        if self.has_unsent() {
+            return false;
+        }
+        self.log_start = self.log.len();
+        self.key_schema += 1;
+        true
+    }
+
     /// The connector restarts and goes back by some events.
     pub(crate) fn restart_connector(&mut self, seed: &mut Seed) -> usize {
         let back = seed.below(8).min(self.next - self.log_start);
@@ -305,7 +337,11 @@ impl Source {
             if !is_first && event.record.snapshot {
                 continue;
             }
-            let offset = broker.produce(event.partition, event.record.encode());
+            let mut bytes = event.record.encode();
+            // Kafka's time is when the connector sends, not when the transaction began: it does not go back.
+            self.sends += 1;
+            bytes.timestamp_ms = self.sends;
+            let offset = broker.produce(event.partition, bytes);
             let fate = if is_first { event.fate } else { Fate::Dropped };
             let again = if is_first { "" } else { " again" };
             return Some(Sent { partition: event.partition, offset, fate, text: format!("{}{again}", event.text) });

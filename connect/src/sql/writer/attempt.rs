@@ -128,6 +128,7 @@ impl SqlWriter {
                 Value::I64(span.to),
                 Value::Bytes(span.marks.encode()),
                 Value::I64(span.tail_hash.cast_signed()),
+                Value::Text(span.generation.to_string()),
                 pipeline,
                 direction,
                 topic,

@@ -3,7 +3,8 @@
 use std::collections::HashMap;
 
 use topology::data::Value;
-use topology::ledger::{Claim, ClaimReply, ClaimRequest, Owner, TaskKey};
+use topology::generation::Generation;
+use topology::ledger::{Claim, ClaimReply, ClaimRequest, Owner, PartitionProgress, TaskKey, TopicProgress};
 use topology::marks::Marks;
 use topology::{Error, ErrorKind, Stage};
 
@@ -47,6 +48,13 @@ pub(crate) fn tasks(claims: &[Claim]) -> Vec<Value> {
         values.push(Value::I64(i64::from(claim.task.partition)));
     }
     values
+}
+
+fn generation_of(value: Option<&Value>) -> Generation {
+    match value {
+        Some(Value::Text(text)) => Generation::parse(text),
+        _ => Generation::default(),
+    }
 }
 
 fn window_of(value: &Value) -> DeadWindow {
@@ -110,20 +118,23 @@ impl SqlWriter {
         let raised = session.execute(&statements.raise, &parameters(&[&owner, &group, &task])).await?;
         if raised == 0 {
             let Some(start) = request.start_offset else {
-                let topic_known = session.query(&statements.topic_known, &task[..3]).await?;
-                let direction_known = session.query(&statements.direction_known, direction).await?;
+                let topic = session.query(&statements.topic_known, &task[..3]).await?;
+                let any = session.query(&statements.direction_known, direction).await?;
                 return Ok(ClaimReply::Missing {
-                    topic_known: !topic_known.is_empty(),
-                    direction_known: !direction_known.is_empty(),
+                    topic: topic.iter().map(|row| generation_of(row.first())).collect(),
+                    direction: any.first().map(|row| generation_of(row.first())),
                 });
             };
-            let rest = [Value::Text(request.generation.clone()), Value::Bytes(Marks::default().encode())];
+            let rest = [Value::Text(request.generation.to_string()), Value::Bytes(Marks::default().encode())];
             let values = parameters(&[&task, &[Value::I64(start)], &owner, &group, &rest]);
             session.execute(&statements.insert, &values).await.map_err(|error| match error.kind() {
                 // Somebody else made the row at this moment: claim again and meet it.
                 ErrorKind::Dependency => SqlError::known(Error { kind: ErrorKind::Transient, ..error.error }),
                 _ => error,
             })?;
+        } else if let (true, Some(start)) = (request.restart, request.start_offset) {
+            let values = [Value::I64(start), Value::Text(request.generation.to_string())];
+            session.execute(&statements.restart, &parameters(&[&values, &task])).await?;
         }
         if !self.counts_asserted {
             if session.execute(&statements.assert_counts, &task).await? != 1 {
@@ -151,7 +162,7 @@ impl SqlWriter {
                     owner: request.owner,
                     next_offset: *next_offset,
                     marks: Marks::decode(marks).ok_or_else(|| unreadable(&request.task))?,
-                    generation: generation.clone(),
+                    generation: Generation::parse(generation),
                     tail_hash: tail_hash.cast_unsigned(),
                 },
                 window_of(window),
@@ -175,6 +186,34 @@ impl SqlWriter {
         }
         let mut row_of = |task: &TaskKey| rows.remove(&(task.topic.to_string(), i64::from(task.partition))).flatten();
         Ok(claims.iter().map(|claim| row_of(&claim.task)).collect())
+    }
+
+    pub(super) async fn read_topic_progress(&mut self, task: &TaskKey, before_ms: i64) -> SqlResult<TopicProgress> {
+        let topic = &task_values(task)[..3];
+        let statements = self.statements.clone();
+        let session = self.session();
+        // Progress first: a row that is parked in the same transaction in which its partition passes the mark is then seen by the count.
+        let rows = session.query(&statements.topic_progress, topic).await?;
+        let before = [Value::I64(before_ms)];
+        let held = session.query(&statements.topic_held, &parameters(&[topic, &before])).await?;
+        let held = match held.first().map(Vec::as_slice) {
+            Some([Value::I64(held)]) => held.cast_unsigned(),
+            _ => return Err(bug("the count of held rows is no number".to_owned())),
+        };
+        let mut partitions = Vec::with_capacity(rows.len());
+        for row in rows {
+            let [Value::I64(partition), Value::I64(next_offset), generation] = row.as_slice() else {
+                return Err(bug(format!("a ledger row of {} has another shape", task.topic)));
+            };
+            let partition =
+                i32::try_from(*partition).map_err(|_| bug(format!("{} has partition {partition}", task.topic)))?;
+            partitions.push(PartitionProgress {
+                partition,
+                next_offset: *next_offset,
+                generation: generation_of(Some(generation)),
+            });
+        }
+        Ok(TopicProgress { partitions, held })
     }
 
     /// A claim that waited out the lock timeout ends the session that holds the row, if it may (rule L10).

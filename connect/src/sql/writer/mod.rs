@@ -30,7 +30,7 @@ use std::time::{Duration, Instant};
 use async_trait::async_trait;
 use topology::batch::{ChangeBatch, SnapshotMode, WriteTable};
 use topology::data::{Arena, Value};
-use topology::ledger::{CasOutcome, Claim, ClaimReply, ClaimRequest, Owner, TaskKey};
+use topology::ledger::{CasOutcome, Claim, ClaimReply, ClaimRequest, Owner, TaskKey, TopicProgress};
 use topology::sink::{Applied, ApplyError, Capabilities, HeldCounts, HeldRow, SinkWriter};
 use topology::{Error, ErrorKind, Stage};
 
@@ -405,6 +405,14 @@ impl SinkWriter for SqlWriter {
         }
         let result = match self.enter().await {
             Ok(()) => self.read_progress(claims).await,
+            Err(error) => Err(error),
+        };
+        self.leave(result)
+    }
+
+    async fn topic_progress(&mut self, task: &TaskKey, before_ms: i64) -> Result<TopicProgress, Error> {
+        let result = match self.enter().await {
+            Ok(()) => self.read_topic_progress(task, before_ms).await,
             Err(error) => Err(error),
         };
         self.leave(result)

@@ -12,7 +12,9 @@ use super::rows::{Effect, RowWork};
 use super::{CommitSpan, HeldEntry, HeldState, MemoryTarget, Place, Statement};
 use crate::batch::{Change, ChangeBatch, ChangeKind, HeldId, SnapshotMode, WriteTable};
 use crate::error::{Error, ErrorKind, Stage};
-use crate::ledger::{CasOutcome, Claim, ClaimReply, ClaimRequest, LedgerRow, Owner, TaskKey, judge_cas};
+use crate::ledger::{
+    CasOutcome, Claim, ClaimReply, ClaimRequest, LedgerRow, Owner, PartitionProgress, TaskKey, TopicProgress, judge_cas,
+};
 use crate::mutation;
 use crate::record::{EntityId, Operation, Record, Slot};
 use crate::reduce::{ReduceTable, Reducer, change_of};
@@ -394,10 +396,12 @@ impl SinkWriter for MemoryWriter {
                         let direction = |task: &&TaskKey| {
                             (&task.pipeline, &task.direction) == (&request.task.pipeline, &request.task.direction)
                         };
-                        let known: Vec<&TaskKey> = database.tables.ledger.keys().filter(direction).collect();
+                        let ledger = &database.tables.ledger;
+                        let of_topic =
+                            ledger.iter().filter(|(task, _)| direction(task) && task.topic == request.task.topic);
                         return Ok(ClaimReply::Missing {
-                            topic_known: known.iter().any(|task| task.topic == request.task.topic),
-                            direction_known: !known.is_empty(),
+                            topic: of_topic.map(|(_, row)| row.generation).collect(),
+                            direction: ledger.iter().find(|(task, _)| direction(task)).map(|(_, row)| row.generation),
                         });
                     }
                 };
@@ -462,6 +466,31 @@ impl SinkWriter for MemoryWriter {
         let rows = connection.statement(Statement::Read, read).await?;
         self.connection = Some(connection);
         Ok(rows)
+    }
+
+    async fn topic_progress(&mut self, task: &TaskKey, before_ms: i64) -> Result<TopicProgress, Error> {
+        let mut connection = self.take_connection().await?;
+        let of_topic = |other: &TaskKey| {
+            (&other.pipeline, &other.direction, &other.topic) == (&task.pipeline, &task.direction, &task.topic)
+        };
+        let now_us = self.target.clock.now_us();
+        let counts = |entry: &HeldEntry| {
+            let waits = entry.state == HeldState::Queued || entry.message.contains("[move]");
+            entry.state != HeldState::Dead && entry.timestamp_ms < before_ms && !(waits && entry.retry_at_us > now_us)
+        };
+        let read = |database: &mut Database, _| {
+            let rows = database.tables.ledger.iter().filter(|(other, _)| of_topic(other));
+            let partitions = rows.map(|(other, row)| PartitionProgress {
+                partition: other.partition,
+                next_offset: row.next_offset,
+                generation: row.generation,
+            });
+            let held = database.tables.held.iter().filter(|((of, _), entry)| of_topic(of) && counts(entry));
+            Ok(TopicProgress { partitions: partitions.collect(), held: held.count() as u64 })
+        };
+        let progress = connection.statement(Statement::Read, read).await?;
+        self.connection = Some(connection);
+        Ok(progress)
     }
 
     async fn probe(&mut self) -> Result<(), Error> {

@@ -1,0 +1,86 @@
+//! The polling half and a topic's generations (rule A6): a partition waits at the first record of a new one.
+
+use super::barrier::{Barrier, waiting};
+use super::message::{Command, PartitionEnds, Request};
+use super::polling::Lane;
+use crate::generation::Waits;
+use crate::ledger::{TaskKey, TopicProgress};
+use crate::record::Slot;
+
+impl Lane {
+    /// The next record of this task is of a new generation. What came before it still goes, and with it the word that the task waits.
+    pub(super) fn wait_for_others(&mut self, slot: Slot, key_schema: Option<u32>, timestamp_ms: i64) {
+        let Some(task) = &mut self.tasks[usize::from(slot.0)] else { return };
+        let record = Waits { key_schema, timestamp_ms };
+        task.generation.waits = Some(record);
+        task.barrier = Some(Barrier::new(record));
+        let (topic, partition) = (task.topic, task.partition);
+        self.tells_barrier = true;
+        self.commands.push_back(Command::Pause { topic, partition });
+        self.commands.push_back(Command::AskEnds { topic, partition });
+    }
+
+    /// Where the partitions of the topic end, for a partition that waits; `None` when the brokers did not say (asked again).
+    pub fn topic_ends(&mut self, topic: usize, partition: i32, ends: Option<Vec<PartitionEnds>>) {
+        let now = self.clock.now_us();
+        let Some(slot) = self.slots.get(&(topic, partition)).copied() else { return };
+        let Some(barrier) = self.tasks[usize::from(slot.0)].as_mut().and_then(|task| task.barrier.as_mut()) else {
+            return;
+        };
+        // Only the first answer: what comes later in the log is for those that wait for us.
+        if barrier.ends.is_none() {
+            barrier.ends = ends;
+        }
+        barrier.look_at_us = Some(now);
+    }
+
+    /// Asks for what waiting tasks wait for.
+    pub(super) fn look_at_barriers(&mut self, now_us: u64) {
+        for task in self.tasks.iter_mut().flatten() {
+            let Some(barrier) = &mut task.barrier else { continue };
+            // Asked only when the word that this one waits is in the ledger: two that ask each other before that would both wait.
+            let is_told = task.committed == task.position && task.committed_generation == task.generation;
+            if barrier.look_at_us.is_none_or(|at| now_us < at) || (barrier.ends.is_some() && !is_told) {
+                continue;
+            }
+            barrier.look_at_us = None;
+            let (topic, partition) = (task.topic, task.partition);
+            self.commands.push_back(match barrier.ends {
+                None => Command::AskEnds { topic, partition },
+                Some(_) => Command::Send(Request::TopicProgress(task.key.clone(), barrier.held_before_ms())),
+            });
+        }
+    }
+
+    /// What the ledger says of a topic: may the task go on?
+    pub(super) fn topic_progress(&mut self, key: &TaskKey, progress: Option<&TopicProgress>) {
+        let now = self.clock.now_us();
+        let observer = self.observer.clone();
+        let Some(task) = self.task_mut(key) else { return };
+        let Some(barrier) = &mut task.barrier else { return };
+        barrier.look_later(now);
+        let Some(progress) = progress else { return };
+        let own = progress.partitions.iter().find(|row| row.partition == task.partition);
+        if own.is_some_and(|row| row.next_offset == task.committed && row.generation != task.committed_generation) {
+            // The target was restored to where it did not say yet that this task waits: said again.
+            task.committed_generation = own.map(|row| row.generation).unwrap_or_default();
+            task.handed_generation = task.committed_generation;
+            self.tells_barrier = true;
+            return;
+        }
+        if let Some(obstacle) = barrier.obstacle(task.partition, &task.committed_generation, progress) {
+            // Told when it changes: an outage of hours would else say the same thing twice a second.
+            if barrier.obstacle != obstacle {
+                observer.partition_paused(&key.topic, task.partition, Some(&waiting(key, &obstacle)));
+                barrier.obstacle = obstacle;
+            }
+            return;
+        }
+        let key_schema = barrier.record.key_schema;
+        task.barrier = None;
+        task.generation.enter(key_schema);
+        observer.partition_paused(&key.topic, task.partition, None);
+        let start = task.start_at(task.position);
+        self.commands.push_back(Command::Start(start));
+    }
+}
