@@ -63,7 +63,8 @@ fn tags(config: &Config, problems: &mut Problems) {
     }
 }
 
-/// Two entities of one direction must not write one table: their order would be chance. Their names are labels of metrics.
+/// Two entities of one direction must not write one table: their order would be chance. A history may hold several: its rows name
+/// their topic. The entities' names are labels of metrics.
 fn targets(config: &Config, problems: &mut Problems) {
     let mut names: Vec<(String, String)> = Vec::new();
     let mut read: Vec<(String, WriteMode, String)> = Vec::new();
@@ -90,8 +91,10 @@ fn targets(config: &Config, problems: &mut Problems) {
                     );
                 }
                 read.push(source);
-                let clash =
-                    written.iter().find(|(other, other_table, ..)| *other == direction && *other_table == table);
+                let clash = written.iter().find(|(other, other_table, other_mode, _)| {
+                    let histories = *other_mode == WriteMode::Append && entity.mode == WriteMode::Append;
+                    *other == direction && *other_table == table && !histories
+                });
                 if let Some((_, _, _, other)) = clash {
                     problems.add(
                         &path,

@@ -75,6 +75,8 @@ pub struct Running {
     name: String,
     /// Connector, key, value: what differs from the example's files.
     settings: Vec<(String, String, String)>,
+    /// More SQL for the left and the right database, after the example's own.
+    pub more_schema: [String; 2],
 }
 
 impl Example {
@@ -111,7 +113,7 @@ impl Example {
             set("URL", url);
             set("DATABASE", database);
         }
-        Running { example: self, variables, name, settings: Vec::new() }
+        Running { example: self, variables, name, settings: Vec::new(), more_schema: Default::default() }
     }
 }
 
@@ -144,7 +146,7 @@ impl Running {
 
     /// Makes both databases anew, with the example's tables and rows.
     pub async fn create_databases(&self) {
-        for side in &self.example.sides {
+        for (side, more) in self.example.sides.iter().zip(&self.more_schema) {
             self.drop_database(side).await;
             let database = self.variable(side, "DATABASE");
             execute(side.server, "", &format!("CREATE DATABASE {database}")).await;
@@ -152,6 +154,9 @@ impl Running {
                 let path = self.example.path().join("schema").join(file);
                 let sql = std::fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
                 execute(side.server, database, &sql).await;
+            }
+            if !more.is_empty() {
+                execute(side.server, database, more).await;
             }
         }
     }

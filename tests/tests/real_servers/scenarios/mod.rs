@@ -8,6 +8,8 @@ mod blog;
 mod blog_elsewhere;
 mod blog_transport;
 mod commands;
+mod load;
+mod load_side;
 mod shop;
 mod shop_workers;
 mod stream;
