@@ -135,7 +135,9 @@ impl Database {
 }
 
 fn mysql_line(row: &MySqlRow) -> String {
-    join((0..row.len()).map(|at| row.try_get_unchecked::<Option<String>, _>(at)))
+    // As bytes: a column may hold some that are no text.
+    let text = |bytes: Vec<u8>| String::from_utf8_lossy(&bytes).into_owned();
+    join((0..row.len()).map(|at| Ok(row.try_get_unchecked::<Option<Vec<u8>>, _>(at)?.map(text))))
 }
 
 fn postgres_line(row: &PgRow) -> String {

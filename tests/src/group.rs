@@ -39,7 +39,7 @@ impl Group {
         let mut out = std::io::stderr();
         let _ = writeln!(out, "scenario {shown:16} {outcome} in {:5.1} s: {sentence}", started.elapsed().as_secs_f64());
         if result.is_err() {
-            let _ = writeln!(out, "{}", self.pair.log_tails().await);
+            let _ = writeln!(out, "{}", self.pair.diagnosis().await);
             self.failed.push(format!("{shown} {sentence}"));
         }
     }

@@ -136,9 +136,26 @@ impl Pair {
         self.workers.lock().await.iter().map(Worker::log).collect()
     }
 
-    /// The last lines of all logs.
-    pub async fn log_tails(&self) -> String {
-        self.workers.lock().await.iter().map(Worker::log_tail).collect::<Vec<_>>().join("\n")
+    /// What a person would look at when something does not arrive: states, progress, held rows, logs.
+    pub async fn diagnosis(&self) -> String {
+        let mut told = Vec::new();
+        for worker in self.workers.lock().await.iter() {
+            told.push(format!("{:?}", worker.get("/api/status").await.map(|(_, text)| text)));
+            told.push(worker.log_tail());
+        }
+        for database in [&self.left, &self.right] {
+            let held =
+                "SELECT direction, topic, state, code, message, waits_for, count(*), min(attempts), max(attempts)
+                FROM tidelock_held GROUP BY direction, topic, state, code, message, waits_for";
+            for sql in [held, "SELECT * FROM tidelock_progress"] {
+                told.push(format!("{}: {sql}\n{:#?}", database.name, database.try_rows(sql).await));
+            }
+        }
+        let sides = self.running.example.sides.iter();
+        let topics: Vec<String> =
+            sides.flat_map(|side| side.tables.iter().map(|table| self.running.topic(side, table))).collect();
+        told.push(format!("{:#?}", topic::ends(&topics).await));
+        told.join("\n")
     }
 
     /// Everything that may not change while nothing happens: rows of the example's tables and the ends of their topics.

@@ -1,14 +1,16 @@
 //! What happens inside librdkafka's callbacks: notes only. The rebalance callback does no I/O, so a dead target never blocks the
 //! group (rule A1). It runs on the poll thread, inside `poll`; the loop reads the notes right after.
 
+use std::collections::HashSet;
 use std::sync::Mutex;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use rdkafka::client::ClientContext;
 use rdkafka::consumer::{BaseConsumer, Consumer, ConsumerContext};
 use rdkafka::error::KafkaError;
 use rdkafka::statistics::Statistics;
 use rdkafka::topic_partition_list::TopicPartitionList;
-use rdkafka::types::RDKafkaRespErr;
+use rdkafka::types::{RDKafkaErrorCode, RDKafkaRespErr};
 
 /// What the group told us.
 #[derive(Debug)]
@@ -37,6 +39,9 @@ pub(super) struct LaneContext {
     events: Mutex<Vec<GroupEvent>>,
     ends: Mutex<Vec<PartitionEnd>>,
     fatal: Mutex<Option<String>>,
+    /// Reasons of topics that are not there, each told once: the client repeats them with every refresh of its metadata.
+    missing: Mutex<HashSet<String>>,
+    is_missing: AtomicBool,
 }
 
 impl LaneContext {
@@ -51,6 +56,11 @@ impl LaneContext {
     /// Why the consumer must be built anew (rule A5).
     pub(super) fn take_fatal(&self) -> Option<String> {
         self.fatal.lock().expect("no panic while locked").take()
+    }
+
+    /// True when topics were reported missing since the last call.
+    pub(super) fn take_missing(&self) -> bool {
+        self.is_missing.swap(false, Ordering::Relaxed)
     }
 
     fn note(&self, event: GroupEvent) {
@@ -74,9 +84,16 @@ impl ClientContext for LaneContext {
 
     fn error(&self, error: KafkaError, reason: &str) {
         if let KafkaError::Global(code) = &error
-            && *code == rdkafka::types::RDKafkaErrorCode::Fatal
+            && *code == RDKafkaErrorCode::Fatal
         {
             *self.fatal.lock().expect("no panic while locked") = Some(reason.to_owned());
+        }
+        if error.rdkafka_error_code() == Some(RDKafkaErrorCode::UnknownTopicOrPartition) {
+            self.is_missing.store(true, Ordering::Relaxed);
+            if self.missing.lock().expect("no panic while locked").insert(reason.to_owned()) {
+                tracing::warn!(reason, "a topic is not there yet; waiting for it");
+            }
+            return;
         }
         tracing::warn!(%error, reason, "kafka client reported an error");
     }

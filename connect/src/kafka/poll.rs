@@ -189,6 +189,9 @@ impl<'a> PollLoop<'a> {
         while let Some((question, answer)) = self.facts.answered() {
             self.answered(&question, answer);
         }
+        if self.consumer.context().take_missing() {
+            self.lane.waits_for_topics();
+        }
         self.lane.tick();
         self.execute_commands()?;
         self.retry_seeks();
@@ -628,7 +631,10 @@ fn consumer_error(error: &KafkaError) -> Polled {
     if error.rdkafka_error_code() == Some(RDKafkaErrorCode::Fatal) {
         return Polled::Rebuild(kafka_error("consumer failed for good", error.clone()));
     }
-    // Brokers down, topics not there yet, an offset that retention took meanwhile: librdkafka goes on by itself, lag and health show it.
+    if error.rdkafka_error_code() == Some(RDKafkaErrorCode::UnknownTopicOrPartition) {
+        return Polled::Nothing; // the context has told it, once
+    }
+    // Brokers down, an offset that retention took meanwhile: librdkafka goes on by itself, lag and health show it.
     tracing::warn!(%error, "consumer reported an error");
     Polled::Nothing
 }

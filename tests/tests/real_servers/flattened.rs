@@ -87,7 +87,7 @@ async fn values_arrive_with_the_types_of_the_table(pair: Arc<Pair>) {
     pair.right.shows(GOODS, &["7|0.10|NULL|NULL|none", far]).await;
     eventually(arrival(), "nothing is dead", || async {
         let dead = pair.outcome("", "dead").await;
-        if dead == 0.0 { Ok(()) } else { Err(format!("{dead}; {}", pair.log_tails().await)) }
+        if dead == 0.0 { Ok(()) } else { Err(format!("{dead}; {}", pair.diagnosis().await)) }
     })
     .await;
 }

@@ -137,6 +137,12 @@ impl Lane {
         self.report_state();
     }
 
+    /// The broker does not know some topics: connectors create them with the first record of a table. A lane that has nothing to read until
+    /// then is idle, not starting.
+    pub fn waits_for_topics(&self) {
+        self.report_state();
+    }
+
     /// The group took partitions away, or they were lost (rule A2): abandons what is not handed over.
     pub fn revoked(&mut self, partitions: &[(usize, i32)]) {
         let mut forgotten = Vec::new();
