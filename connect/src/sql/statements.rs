@@ -164,6 +164,8 @@ pub struct Statements {
     pub held_retry_followers: String,
     /// Followers of a key wait again: retry_at_ms, task, key_hash.
     pub held_hold_followers: String,
+    /// The first change behind a held row after which the key has no row: task, key_hash, offset → offset, waits_for.
+    pub held_vacating: String,
     /// A full image passed: older held rows of the key are history (rule H4): task, key_hash, offset.
     pub held_supersede: String,
     /// A parent came (rule H2): waits_for.
@@ -241,6 +243,10 @@ impl Statements {
             ),
             held_retry_followers: text(&format!("UPDATE [tidelock_held] SET [retry_at_ms] = {{now}} {FOLLOWERS}")),
             held_hold_followers: text(&format!("UPDATE [tidelock_held] SET [retry_at_ms] = {{i64}} {FOLLOWERS}")),
+            held_vacating: text(
+                "SELECT [offset], [waits_for] FROM [tidelock_held] WHERE {task} AND [key_hash] = {i64} AND [offset] > {i64} \
+                 AND [state] = 'queued' AND ([waits_for] = 'delete' OR [waits_for] LIKE 'move:%') ORDER BY [offset] LIMIT 1",
+            ),
             held_supersede: text(
                 "UPDATE [tidelock_held] SET [state] = 'superseded' WHERE {task} AND [key_hash] = {i64} AND [offset] < {i64}",
             ),

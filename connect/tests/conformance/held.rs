@@ -142,6 +142,38 @@ async fn a_row_that_fails_with_later_changes_in_its_batch_holds_each_of_them_onc
     assert_eq!(target.rows(states).await, ["parked|1", "queued|3"]);
 }
 
+async fn a_row_whose_parent_came_and_went_is_skipped_to_its_own_delete(target: &mut Target) {
+    let tables = blog(target).await;
+    let mut writer = target.writer(&tables);
+    let mut claims = [claim(&mut writer, "t", 0, 1).await];
+    let mut builder = Builder::new(&claims, &tables);
+    builder.upsert(1, &post(1, 7, "first"));
+    let batch = builder.finish();
+    apply(&mut writer, &mut claims, &batch).await;
+    let mut builder = Builder::new(&claims, &tables);
+    builder.upsert(1, &post(1, 7, "second"));
+    let batch = builder.finish();
+    apply(&mut writer, &mut claims, &batch).await;
+    let batch = Builder::new(&claims, &tables).delete(1, n(1)).finish();
+    apply(&mut writer, &mut claims, &batch).await;
+    let states = "SELECT state, count(*) FROM tidelock_held GROUP BY state ORDER BY 1";
+    assert_eq!(target.rows(states).await, ["parked|1", "queued|2"]);
+
+    retry(target, &mut writer, &mut claims, &tables, &[(1, post(1, 7, "first").to_vec())]).await;
+    assert_eq!(target.rows(states).await, ["parked|1", "queued|2"], "its parent may only be late");
+    target.run(&["UPDATE tidelock_held SET first_failed_at_ms = first_failed_at_ms - 10000"]).await;
+    retry(target, &mut writer, &mut claims, &tables, &[(1, post(1, 7, "first").to_vec())]).await;
+    assert_eq!(target.rows(states).await, ["queued|1", "superseded|2"]);
+    let due = writer.due_held(&claims, 10).await.unwrap();
+    let batch = Builder::new(&claims, &tables).delete(1, n(1)).finish_release(&[due[0].id]);
+    writer.apply(&batch).await.unwrap();
+    assert_eq!(target.rows(states).await, ["superseded|2"]);
+    target.run(&["INSERT INTO users VALUES (7, 'parent', 'p')"]).await;
+    let batch = Builder::new(&claims, &tables).upsert(1, &post(1, 7, "again")).finish();
+    assert!(!apply(&mut writer, &mut claims, &batch).await.slow_path, "the key flows again");
+    assert_eq!(target.value("SELECT title FROM posts WHERE id = 1").await, "again");
+}
+
 async fn a_follower_does_not_overtake_a_head_that_fails_again(target: &mut Target) {
     let tables = blog(target).await;
     let mut writer = target.writer(&tables);
@@ -449,6 +481,7 @@ conformance!(
     a_child_is_parked_until_its_parent_comes,
     changes_of_a_held_key_queue_behind_it_in_order,
     a_row_that_fails_with_later_changes_in_its_batch_holds_each_of_them_once,
+    a_row_whose_parent_came_and_went_is_skipped_to_its_own_delete,
     a_follower_does_not_overtake_a_head_that_fails_again,
     a_head_that_waited_too_long_is_dead_and_lets_its_followers_go,
     a_unique_violation_is_parked_and_never_rewrites_the_other_row,

@@ -23,7 +23,7 @@ use crate::observe::{LaneObserver, LaneState};
 use crate::pipeline::{Pipeline, Pushed};
 use crate::policy::{Action, action};
 use crate::raw::RawRecord;
-use crate::record::Slot;
+use crate::record::{EntityId, Record, Slot};
 use crate::reduce::{ReduceTable, Reducer};
 use crate::sink::{Applied, ApplyError, HeldCounts, HeldRow, SinkWriter};
 
@@ -54,6 +54,10 @@ pub struct Writer {
     reduce_tables: Vec<ReduceTable>,
     held: HeldCounts,
     draining: bool,
+    /// The last try of held rows freed some: what waited behind them is due already.
+    is_release_due: bool,
+    /// Held rows tried in one transaction; fewer after one that failed.
+    release_rows_max: usize,
     /// When held rows were last looked after.
     held_polled_at_us: u64,
     /// When the ledger was last seen to say what we think.
@@ -91,6 +95,8 @@ impl Writer {
             .collect();
         let checked_at_us = clock.now_us();
         Writer {
+            is_release_due: false,
+            release_rows_max: settings.held_rows_max,
             held_polled_at_us: checked_at_us,
             checked_at_us,
             is_idle_check_failing: false,
@@ -142,6 +148,9 @@ impl Writer {
 
     /// Time until held rows are to be looked after.
     fn held_poll_in(&self) -> Duration {
+        if self.is_release_due {
+            return Duration::ZERO;
+        }
         let since = Duration::from_micros(self.clock.now_us().saturating_sub(self.held_polled_at_us));
         HELD_POLL_INTERVAL.saturating_sub(since)
     }
@@ -532,14 +541,16 @@ impl Writer {
         }
     }
 
-    /// Tries held rows that are due (rules H2, H3). Errors here are met again by the next batch; nothing is lost by waiting.
+    /// Tries held rows that are due (rules H2, H3), all in one transaction. Errors here are met again by the next batch; nothing is lost by
+    /// waiting.
     async fn release_held(&mut self) -> Next {
+        self.is_release_due = false;
         if self.held.parked + self.held.queued == 0 || self.claims.is_empty() {
             return Next::Continue;
         }
         let mut claims: Vec<Claim> = self.claims.values().cloned().collect();
         claims.sort_by(|a, b| a.task.cmp(&b.task));
-        let due = match self.sink.due_held(&claims, self.settings.held_rows_max).await {
+        let due = match self.sink.due_held(&claims, self.release_rows_max).await {
             Ok(due) => due,
             Err(error) => {
                 self.sink.disconnect();
@@ -547,68 +558,92 @@ impl Writer {
                 return Next::Continue;
             }
         };
-        // H3: what waits behind a row that failed again waits on, also if it was due when we asked. One key, one partition, one set of bytes.
-        let mut still_held: Vec<(TaskKey, Option<Vec<u8>>)> = Vec::new();
-        for row in due {
-            let name = (row.task.clone(), row.key.clone());
-            if still_held.contains(&name) {
-                continue;
-            }
-            match self.release(row).await {
-                Released::Gone => {}
-                Released::Held => still_held.push(name),
-                Released::Stop(error) => return Next::Stop(error),
+        if !due.is_empty() {
+            match self.release(&claims, due).await {
+                Released::Some => self.is_release_due = true,
+                Released::None => {}
+                Released::Stop(error) => return Next::Stop(Some(error)),
             }
         }
         self.count_held().await;
         Next::Continue
     }
 
-    async fn release(&mut self, row: HeldRow) -> Released {
-        let Some(claim) = self.claims.get(&row.task) else { return Released::Held };
-        let span = TaskSpan {
-            task: row.task.clone(),
-            epoch: claim.epoch,
-            owner: claim.owner,
-            from: claim.next_offset,
-            to: claim.next_offset,
-            marks: claim.marks.clone(),
-            tail_hash: claim.tail_hash,
-            generation: claim.generation,
-            last_timestamp_ms: -1,
-        };
-        let Some(topic) = self.pipeline.topics().iter().position(|topic| *topic.name == *row.task.topic) else {
-            return Released::Held;
-        };
-        let raw = RawRecord {
-            topic,
-            offset: row.id.offset,
-            timestamp_ms: row.timestamp_ms,
-            key: row.key.as_deref(),
-            value: row.value.as_deref(),
-            headers: &row.headers,
-        };
-        let mut batch = ChangeBatch { spans: vec![span], span_of_slot: vec![0], ..ChangeBatch::default() };
-        loop {
-            match self.pipeline.push(Slot(0), &raw, None, &mut batch) {
-                Pushed::Done => break,
-                Pushed::SchemaNeeded(id) => {
-                    if (self.fetch_schema)(id).await.is_err() {
-                        return Released::Held;
-                    }
+    /// The batch that tries these rows: of each partition in the order of offsets, between partitions in the order of the source, so
+    /// that parents come before their children.
+    async fn release_batch(&mut self, claims: &[Claim], due: Vec<HeldRow>) -> Result<ChangeBatch, Error> {
+        let mut batch = ChangeBatch::default();
+        let mut ids = Vec::with_capacity(due.len());
+        // H3: what comes after a row that can't be decoded now waits too.
+        let mut left_out: Option<TaskKey> = None;
+        for row in due {
+            let Some(claim) = claims.iter().find(|claim| claim.task == row.task) else { continue };
+            let Some(topic) = self.pipeline.topics().iter().position(|topic| *topic.name == *row.task.topic) else {
+                continue;
+            };
+            if left_out.as_ref() == Some(&row.task) {
+                continue;
+            }
+            if batch.spans.last().is_none_or(|span| span.task != row.task) {
+                batch.span_of_slot.push(batch.spans.len() as u16);
+                batch.spans.push(TaskSpan {
+                    task: row.task.clone(),
+                    epoch: claim.epoch,
+                    owner: claim.owner,
+                    from: claim.next_offset,
+                    to: claim.next_offset,
+                    marks: claim.marks.clone(),
+                    tail_hash: claim.tail_hash,
+                    generation: claim.generation,
+                    last_timestamp_ms: -1,
+                });
+            }
+            let slot = Slot(batch.spans.len() as u16 - 1);
+            let raw = RawRecord {
+                topic,
+                offset: row.id.offset,
+                timestamp_ms: row.timestamp_ms,
+                key: row.key.as_deref(),
+                value: row.value.as_deref(),
+                headers: &row.headers,
+            };
+            let before = batch.records.len();
+            let pushed = loop {
+                match self.pipeline.push(slot, &raw, None, &mut batch) {
+                    Pushed::SchemaNeeded(id) if (self.fetch_schema)(id).await.is_ok() => {}
+                    Pushed::SchemaNeeded(_) | Pushed::Halt(_) => break false,
+                    Pushed::Done => break true,
+                    Pushed::Fatal(error) => return Err(error),
                 }
-                Pushed::Halt(_) => return Released::Held,
-                Pushed::Fatal(error) => return Released::Stop(Some(error)),
+            };
+            // The record may map to several rows, of which only this one is held.
+            let ordinal = usize::try_from(row.id.ordinal).unwrap_or(usize::MAX);
+            let record = batch.records.get(before..).and_then(|made| made.get(ordinal)).copied().filter(|_| pushed);
+            batch.records.truncate(before);
+            batch.records.extend(record);
+            ids.extend(record.map(|_| row.id));
+            if !pushed {
+                left_out = Some(row.task);
             }
         }
         self.pipeline.take_counts();
-        // The record may map to several rows, of which only this one is held.
-        let ordinal = usize::try_from(row.id.ordinal).unwrap_or(usize::MAX);
-        batch.records = batch.records.get(ordinal).copied().into_iter().collect();
-        batch.releases = vec![row.id];
+        let order = in_source_order(&batch.records, &self.settings.order);
+        batch.releases = order.iter().map(|at| ids[*at]).collect();
+        batch.records = order.iter().map(|at| batch.records[*at]).collect();
         self.reducer.reduce(&mut batch, &self.reduce_tables, &self.settings.order);
+        Ok(batch)
+    }
+
+    async fn release(&mut self, claims: &[Claim], due: Vec<HeldRow>) -> Released {
+        let rows = due.len();
+        let batch = match self.release_batch(claims, due).await {
+            Ok(batch) if batch.records.is_empty() && batch.dead.is_empty() => return Released::None,
+            Ok(batch) => batch,
+            Err(error) => return Released::Stop(error),
+        };
         match self.sink.apply(&batch).await {
             Ok(applied) => {
+                self.release_rows_max = (2 * self.release_rows_max).min(self.settings.held_rows_max);
                 let mut is_gone = false;
                 for (entity, counts) in applied.outcomes {
                     is_gone |= counts.applied + counts.unchanged + counts.differs + counts.dead > 0;
@@ -616,33 +651,59 @@ impl Writer {
                         self.observer.records(entity, crate::observe::Outcome::Applied, counts.applied);
                     }
                 }
-                if is_gone { Released::Gone } else { Released::Held }
+                if is_gone { Released::Some } else { Released::None }
             }
-            // The next ordinary batch meets the same fence or outage and deals with it; a lost reply is harmless here, the row is
+            // The next ordinary batch meets the same fence or outage and deals with it; a lost reply is harmless here, the rows are
             // either released or tried again under the same CAS.
-            Err(ApplyError::Cas(_)) => Released::Held,
+            Err(ApplyError::Cas(_)) => Released::None,
             Err(ApplyError::Unknown(_)) => {
                 self.sink.disconnect();
-                Released::Held
+                Released::None
             }
             Err(ApplyError::Failed(error)) => {
                 if action(error.kind) == Action::Stop {
-                    return Released::Stop(Some(error));
+                    return Released::Stop(error);
                 }
-                self.sink.disconnect();
-                Released::Held
+                tracing::debug!(direction = %self.settings.direction, rows, %error, "held rows could not be tried; fewer the next time");
+                // As with a deadlock: many rows meet more of what other lanes lock.
+                self.release_rows_max = (rows / 2).max(1);
+                if error.kind != ErrorKind::Transient {
+                    self.sink.disconnect();
+                }
+                Released::None
             }
         }
     }
 }
 
-/// What became of a held row that was tried again.
+/// Indexes of records in the order of their source, without changing the order within a partition (slot): always the oldest head. Snapshot
+/// reads have no place in the log: parents first.
+fn in_source_order(records: &[Record], parents_first: &[EntityId]) -> Vec<usize> {
+    let mut heads: Vec<std::ops::Range<usize>> = Vec::new();
+    let mut start = 0;
+    for part in records.chunk_by(|a, b| a.slot == b.slot) {
+        heads.push(start..start + part.len());
+        start += part.len();
+    }
+    let rank = |entity: EntityId| parents_first.iter().position(|other| *other == entity);
+    let age = |at: usize| {
+        let Record { source, entity, .. } = &records[at];
+        (source.identity, source.position, rank(*entity), at)
+    };
+    let mut order = Vec::with_capacity(records.len());
+    while let Some(oldest) = heads.iter_mut().filter(|head| head.start < head.end).min_by_key(|head| age(head.start)) {
+        order.extend(oldest.next());
+    }
+    order
+}
+
+/// What became of held rows that were tried again.
 enum Released {
-    /// It is applied, or dead: what waited behind it may be tried.
-    Gone,
-    /// It waits on, or nothing is known.
-    Held,
-    Stop(Option<Error>),
+    /// Some are applied, or dead: what waited behind them may be tried.
+    Some,
+    /// They wait on, or nothing is known.
+    None,
+    Stop(Error),
 }
 
 /// What a claim says about an unknown COMMIT.

@@ -327,7 +327,7 @@ impl SqlWriter {
             .await
             .map_err(|error| Failure::Failed(error.error))?;
         progress.counts[index].applied += 1;
-        progress.holding.truncated = true;
+        progress.holding.is_stale = true;
         Ok(())
     }
 
@@ -352,7 +352,7 @@ impl SqlWriter {
             }
         }
         self.wakes.extend(progress.wakes);
-        if progress.holding.truncated {
+        if progress.holding.is_stale {
             self.stale.extend(batch.spans.iter().map(|span| span.task.clone()));
         }
         progress.holding.settle(&mut self.held, batch);

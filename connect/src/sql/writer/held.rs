@@ -8,9 +8,10 @@ use std::sync::Arc;
 use topology::batch::{Change, ChangeBatch, ChangeKind};
 use topology::ledger::TaskKey;
 use topology::moves::{self, Halves};
+use topology::record::Operation;
 use topology::{Error, ErrorKind};
 
-use super::held_keys::{HeldKeys, may_be_passed};
+use super::held_keys::{HeldKeys, QUEUED_DELETE, may_be_passed};
 use super::moves::{HALF_WAITS, pair_of};
 use super::rows::{ROW_MISSING, WAITS_FOR_ROW};
 use super::tables::{EntityTable, parent_name};
@@ -59,8 +60,8 @@ pub(crate) struct Holding {
     pub(crate) removed: Vec<(usize, Option<u64>, bool)>,
     /// By (span, key hash) the offset of the last record of the key that is dead in this transaction.
     pub(crate) dead: HashMap<(usize, u64), i64>,
-    /// A table was emptied, and with it what waited for it: the keys are to be read again.
-    pub(crate) truncated: bool,
+    /// Rows of keys were dropped by statement, as when a table was emptied: the keys are to be read again.
+    pub(crate) is_stale: bool,
 }
 
 fn span_index(batch: &ChangeBatch, record: usize) -> usize {
@@ -147,6 +148,7 @@ impl Holding {
         half: Option<Arc<str>>,
     ) {
         self.added.extend(key_hash.map(|hash| (span_index(batch, record), hash)));
+        let is_delete = batch.records[record].operation == Operation::Delete;
         self.rows.push(HeldRecord {
             record,
             entity,
@@ -156,7 +158,7 @@ impl Holding {
             stage: "write",
             code: None,
             message: "waits behind an earlier change of its key".to_owned(),
-            waits_for: half,
+            waits_for: half.or_else(|| is_delete.then(|| QUEUED_DELETE.into())),
         });
     }
 

@@ -18,6 +18,9 @@ use crate::sql::statements::Statements;
 /// `retry_at_ms` of a row that waits behind another one.
 pub(crate) const NOT_DUE: i64 = i64::MAX;
 
+/// `waits_for` of a queued delete: after it its key has no row, so that what waits before it need not be written at all.
+pub(crate) const QUEUED_DELETE: &str = "delete";
+
 /// What the lane remembers of one key.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct KeyState {
@@ -41,7 +44,7 @@ impl KeyState {
 pub(crate) fn may_be_passed(is_queued: bool, waits_for: Option<&str>) -> bool {
     match waits_for {
         None => is_queued,
-        Some(name) => name == WAITS_FOR_ROW,
+        Some(name) => name == WAITS_FOR_ROW || (is_queued && name == QUEUED_DELETE),
     }
 }
 

@@ -104,6 +104,23 @@ pub(crate) async fn move_one(
     Ok(())
 }
 
+/// A parked create half is not written at all: its other half need not wait for it, or has come and left word for it.
+pub(crate) async fn forgo(
+    writing: &mut Writing<'_>,
+    table: &EntityTable,
+    change: &Change,
+    notes: &mut MoveNotes,
+) -> SqlResult<()> {
+    let Some(pair) = pair_of(writing.batch, change) else { return Ok(()) };
+    let values = pair_values(writing.batch, table, change, &pair);
+    let rows = writing.session.query(&writing.statements.moved_read, &values).await?;
+    if matches!(rows.first().map(Vec::as_slice), Some([Value::Text(state)]) if Word::parse(state) == Some(Word::Done)) {
+        return writing.session.execute(&writing.statements.moved_take, &values).await.map(|_| ());
+    }
+    notes.wakes.push(moves::waits_for(&pair).into());
+    write_word(writing, table, change, &pair, Word::Done, false).await
+}
+
 /// A half that is parked for any reason leaves word, if there is none, so that its other half need not wait for it. Its `waits_for`.
 pub(crate) async fn leave_word(
     writing: &mut Writing<'_>,

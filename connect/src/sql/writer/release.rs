@@ -4,6 +4,7 @@
 //! parked ──ok──► gone, followers due        queued ──due──► (as parked)
 //! parked ──dependency──► parked, attempts+1, later; followers wait on
 //! parked ──data, or too long──► dead, followers due
+//! parked ──its parent came and went──► superseded by the delete in its queue
 //! ```
 
 use std::collections::{HashMap, HashSet};
@@ -16,12 +17,15 @@ use super::attempt::Progress;
 use super::claim::task_values;
 use super::groups::{Group, GroupKind};
 use super::held::{HeldState, message, waits_for};
-use super::held_keys::NOT_DUE;
+use super::held_keys::{NOT_DUE, QUEUED_DELETE};
 use super::held_store::now_ms;
-use super::moves::{half_waits, pair_of};
-use super::rows::MoveNotes;
-use super::{Failure, SqlWriter};
+use super::moves::{HALF_WAITS, half_waits, pair_of};
+use super::rows::{MoveNotes, ROW_MISSING};
+use super::{Failure, SqlWriter, moves};
 use crate::sql::error::{SqlError, SqlResult};
+
+/// How long a row waits for its parent before we look whether anybody will ever see it: a parent that is only late has come by then.
+const ORPHANED_AFTER_MS: i64 = 5_000;
 
 /// One held row that is tried.
 struct Try {
@@ -211,6 +215,11 @@ impl SqlWriter {
         let gave_up = now - first_failed >= limits.dead_after_ms
             || limits.attempts_max.is_some_and(|limit| attempts + 1 >= limit);
         let dead = gave_up || error.kind() != ErrorKind::Dependency;
+        let is_orphan = !matches!(error.error.code.as_deref(), Some(ROW_MISSING | HALF_WAITS));
+        if !dead && is_orphan && now - first_failed >= ORPHANED_AFTER_MS && self.skip(batch, tried, progress).await? {
+            releasing.blocked.extend(key_hash.map(|hash| (*span, hash)));
+            return Ok(());
+        }
         let (state, retry_at) = if dead {
             (HeldState::Dead, NOT_DUE)
         } else {
@@ -220,6 +229,7 @@ impl SqlWriter {
         };
         let table = self.tables[*entity].as_ref().expect("planned before BEGIN");
         let waits_for = half.or_else(|| waits_for(table, &error));
+        let session = self.session.as_deref_mut().expect("enter() opened a session");
         let mut values = vec![
             Value::Text(state.name().to_owned()),
             Value::Text(error.kind().name().to_owned()),
@@ -245,6 +255,40 @@ impl SqlWriter {
         values.push(Value::I64(hash.cast_signed()));
         let session = self.session.as_deref_mut().expect("enter() opened a session");
         session.execute(&self.statements.held_hold_followers, &values).await.map(|_| ()).map_err(fatal)
+    }
+}
+
+impl SqlWriter {
+    /// The parent of a held row may have come and gone on partitions that are ahead. If a change behind it vacates its key, nothing before
+    /// that is ever seen: it is superseded, and the queue goes on there. True when it was so.
+    async fn skip(&mut self, batch: &ChangeBatch, tried: &Try, progress: &mut Progress) -> Result<bool, Failure> {
+        let fatal = |error: SqlError| Failure::Failed(error.error);
+        let Some(hash) = tried.key_hash.map(|hash| Value::I64(hash.cast_signed())) else { return Ok(false) };
+        if tried.change.kind == ChangeKind::MoveKey {
+            return Ok(false);
+        }
+        let task = task_values(&batch.spans[tried.span].task);
+        let place = |more: &[Value]| -> Vec<Value> { task.iter().chain([&hash]).chain(more).cloned().collect() };
+        let offset = Value::I64(batch.releases[tried.index].offset);
+        let session = self.session.as_deref_mut().expect("enter() opened a session");
+        let found = session.query(&self.statements.held_vacating, &place(&[offset])).await.map_err(fatal)?;
+        let Some([offset, Value::Text(how)]) = found.first().map(Vec::as_slice) else { return Ok(false) };
+        let table = self.tables[tried.entity].as_ref().expect("planned before BEGIN");
+        if how != QUEUED_DELETE {
+            // Cells that the create half leaves out come with the row; they are lost only if there is none anyway (rule B3).
+            let there = session.present(&table.plan, &batch.arena, &[tried.change.key]).await.map_err(fatal)?;
+            if there.contains(&true) {
+                return Ok(false);
+            }
+        }
+        session.execute(&self.statements.held_supersede, &place(std::slice::from_ref(offset))).await.map_err(fatal)?;
+        session.execute(&self.statements.held_retry_followers, &place(&[])).await.map_err(fatal)?;
+        progress.holding.is_stale = true;
+        let mut notes = MoveNotes::default();
+        let (mut writing, table) = self.writing(batch, tried.entity, 0);
+        moves::forgo(&mut writing, table, &tried.change, &mut notes).await.map_err(fatal)?;
+        progress.wakes.extend(notes.wakes);
+        Ok(true)
     }
 }
 
