@@ -207,7 +207,10 @@ impl<'a> Schedule<'a> {
                     return Err(format!("worker stopped: {error}"));
                 }
                 let broken = listener.heard(|heard| heard.broken.first().copied());
-                let paused = listener.heard(|heard| heard.partitions_paused.first().cloned());
+                // A partition's first record waits until the others have begun (rule A6); nothing else may stop one.
+                let is_expected = |reason: &&String| reason.contains("waits for the others");
+                let paused =
+                    listener.heard(|heard| heard.partitions_paused.iter().find(|reason| !is_expected(reason)).cloned());
                 if let Some(reason) = broken.map(str::to_owned).or(paused) {
                     return Err(reason);
                 }
