@@ -60,10 +60,15 @@ impl Pair {
 
     /// Starts one more worker with more environment variables.
     pub async fn start_worker_with(&self, more: &[(&str, &str)]) {
+        self.start_worker_saying(&[], more).await;
+    }
+
+    /// Starts one more worker with more arguments and environment variables.
+    pub async fn start_worker_saying(&self, arguments: &[&str], more: &[(&str, &str)]) {
         let number = self.started.fetch_add(1, Ordering::Relaxed);
         let mut variables = self.running.variables.clone();
         variables.extend(more.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())));
-        let worker = Worker::start(&format!("{}-{number}", self.running.name()), &self.config, &variables);
+        let worker = Worker::start(&format!("{}-{number}", self.running.name()), &self.config, &variables, arguments);
         self.workers.lock().await.push(worker);
     }
 

@@ -3,6 +3,8 @@
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
+use rdkafka::admin::{AdminClient, AdminOptions, NewPartitions, NewTopic, TopicReplication};
+use rdkafka::client::DefaultClientContext;
 use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::message::OwnedHeaders;
 use rdkafka::producer::{BaseProducer, BaseRecord, Producer};
@@ -121,4 +123,34 @@ pub async fn produce(topic: &str, records: &[Published], copies: usize) {
         producer.flush(Duration::from_secs(30)).expect("the broker takes them");
     };
     tokio::task::spawn_blocking(send).await.expect("the producer does not panic");
+}
+
+fn admin() -> AdminClient<DefaultClientContext> {
+    client().create().expect("a client")
+}
+
+/// Makes a topic.
+pub async fn create(topic: &str, partitions: i32) {
+    let new = NewTopic::new(topic, partitions, TopicReplication::Fixed(1));
+    let made = admin().create_topics([&new], &AdminOptions::new()).await.expect("Kafka answers");
+    assert!(made.iter().all(Result::is_ok), "{made:?}");
+}
+
+/// Gives a topic more partitions.
+pub async fn grow(topic: &str, partitions: usize) {
+    let grown = admin().create_partitions([&NewPartitions::new(topic, partitions)], &AdminOptions::new()).await;
+    let grown = grown.expect("Kafka answers");
+    assert!(grown.iter().all(Result::is_ok), "{grown:?}");
+}
+
+/// Deletes a topic and waits until it is gone.
+pub async fn delete(topic: &str) {
+    let deleted = admin().delete_topics(&[topic], &AdminOptions::new()).await.expect("Kafka answers");
+    assert!(deleted.iter().all(Result::is_ok), "{deleted:?}");
+    crate::wait::eventually(Duration::from_secs(30), "the topic is gone", || async {
+        let topic = topic.to_owned();
+        let left = tokio::task::spawn_blocking(move || partitions(&consumer(), &topic)).await.expect("no panic");
+        if left == 0 { Ok(()) } else { Err(format!("{left} partitions")) }
+    })
+    .await;
 }

@@ -25,8 +25,8 @@ pub struct Worker {
 }
 
 impl Worker {
-    /// Starts `tidelock run` on this configuration with these variables.
-    pub fn start(name: &str, config: &Path, variables: &BTreeMap<String, String>) -> Worker {
+    /// Starts `tidelock run` on this configuration with these variables and more arguments.
+    pub fn start(name: &str, config: &Path, variables: &BTreeMap<String, String>, arguments: &[&str]) -> Worker {
         let http = free_port();
         let log = std::env::temp_dir().join(format!("tidelock-test-{name}-{http}.log"));
         let file = std::fs::File::create(&log).expect("a log file");
@@ -40,6 +40,7 @@ impl Worker {
         let child = command
             .args(["run", "--config"])
             .arg(config)
+            .args(arguments)
             .envs(variables)
             .env("TIDELOCK_HTTP__ADDRESS", format!("127.0.0.1:{http}"))
             .stdin(Stdio::null())

@@ -4,6 +4,7 @@ mod capture;
 mod connectors;
 mod flattened;
 mod guards;
+mod logs;
 mod mysql_session;
 mod scenarios;
 mod stack;

@@ -92,7 +92,7 @@ async fn every_type_arrives(pair: &str) {
         assert!(report.is_empty(), "{report}");
         let config = std::env::temp_dir().join(format!("{}.yaml", running.name));
         std::fs::write(&config, running.configuration()).expect("a temporary file");
-        let mut worker = Worker::start(&running.name, &config, &BTreeMap::new());
+        let mut worker = Worker::start(&running.name, &config, &BTreeMap::new(), &[]);
         let deadline = Instant::now() + Duration::from_secs(60);
         let mut differences = running.differences().await;
         while !differences.is_empty() {
@@ -121,7 +121,7 @@ async fn what_does_not_fit_is_kept(pair: &str) {
         running.publish().await;
         let config = std::env::temp_dir().join(format!("{}.yaml", running.name));
         std::fs::write(&config, running.configuration()).expect("a temporary file");
-        let mut worker = Worker::start(&running.name, &config, &BTreeMap::new());
+        let mut worker = Worker::start(&running.name, &config, &BTreeMap::new(), &[]);
         // Two rounds of bad values; the first bad row of the second round is repaired by a later update.
         let (bad, last) = (values.len(), values.len() as i32);
         let deadline = Instant::now() + Duration::from_secs(60);

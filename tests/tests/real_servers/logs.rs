@@ -1,0 +1,120 @@
+//! Logs that are not what they were: a topic that grew while nobody read it (rule A6), and one that was created anew (rule L7). The test
+//! writes the topic itself, as flattened rows, so that it decides which partition holds what.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use rdkafka::message::OwnedHeaders;
+use tidelock_tests::example::{MYSQL_POSTGRES, Running};
+use tidelock_tests::group::Group;
+use tidelock_tests::pair::Pair;
+use tidelock_tests::topic::{self, Published};
+use tidelock_tests::wait::{arrival, eventually};
+
+const STOP_LIMIT: Duration = Duration::from_secs(40);
+/// More than a batch, so that a partition that does not wait is done long before the other one.
+const OLDER_CHANGES: i64 = 30_000;
+
+#[tokio::test]
+async fn partitions_that_are_not_what_they_were_lose_and_double_nothing() {
+    let mut group = Group::of(prepare().await);
+    group.show(a_key_that_moved_to_a_new_partition_does_not_go_back_in_time).await;
+    group.show(a_topic_that_was_created_anew_halts_until_a_person_decides).await;
+    group.end().await;
+}
+
+async fn prepare() -> Pair {
+    let running = MYSQL_POSTGRES.named("logs");
+    let config = config(&running);
+    let pair = Pair::of(running, Some(&config));
+    pair.running.create_databases().await;
+    for side in [&pair.left, &pair.right] {
+        side.run("CREATE TABLE goods (id BIGINT PRIMARY KEY, version BIGINT)").await;
+    }
+    topic::create(&goods(&pair), 1).await;
+    pair
+}
+
+fn goods(pair: &Pair) -> String {
+    pair.running.topic(&pair.running.example.sides[0], "goods")
+}
+
+fn config(running: &Running) -> String {
+    let [mysql, _] = &running.example.sides;
+    format!(
+        "pipeline: {}
+kafka: {{ brokers: \"${{KAFKA_BROKERS}}\" }}
+sites:
+  mysql: {{ kind: mysql, url: \"${{MYSQL_URL}}\", topics: \"{}\", format: json, records: rows }}
+  postgres: {{ kind: postgres, url: \"${{POSTGRES_URL}}\" }}
+links: [{{ from: mysql, to: postgres, entities: {{ goods: {{}} }} }}]
+",
+        running.name(),
+        running.topic(mysql, "{table}"),
+    )
+}
+
+fn row(partition: i32, id: i64, version: i64) -> Published {
+    Published {
+        partition,
+        offset: 0,
+        key: Some(format!("{{\"id\":{id}}}").into_bytes()),
+        value: Some(format!("{{\"id\":{id},\"version\":{version}}}").into_bytes()),
+        headers: OwnedHeaders::new(),
+    }
+}
+
+async fn a_key_that_moved_to_a_new_partition_does_not_go_back_in_time(pair: Arc<Pair>) {
+    // Given a topic with one partition that a worker has begun to read,
+    let goods = goods(&pair);
+    topic::produce(&goods, &[row(0, 1, 0)], 1).await;
+    pair.start_worker().await;
+    pair.right.shows("SELECT id, version FROM goods", &["1|0"]).await;
+    pair.stop_workers(STOP_LIMIT).await;
+    // when many changes of a key lie there, the topic grows, and the key's next change goes to the new partition,
+    let older: Vec<Published> = (1..=OLDER_CHANGES).map(|version| row(0, version % 7, version)).collect();
+    topic::produce(&goods, &older, 1).await;
+    topic::grow(&goods, 2).await;
+    let newest: Vec<Published> = (0..7).map(|id| row(1, id, OLDER_CHANGES + 1 + id)).collect();
+    topic::produce(&goods, &newest, 1).await;
+    // then every key ends with its newest change, whichever partition a worker reads first.
+    pair.start_worker_with(&[("TIDELOCK_TUNING__LANES", "2")]).await;
+    let expected: Vec<String> = (0..7).map(|id| format!("{id}|{}", OLDER_CHANGES + 1 + id)).collect();
+    let expected: Vec<&str> = expected.iter().map(String::as_str).collect();
+    eventually(Duration::from_secs(60), "the newest changes are there", || async {
+        let rows = pair.right.rows("SELECT id, version FROM goods ORDER BY id").await;
+        if rows == expected { Ok(()) } else { Err(format!("{rows:?}; {}", pair.diagnosis().await)) }
+    })
+    .await;
+    pair.stop_workers(STOP_LIMIT).await;
+}
+
+async fn a_topic_that_was_created_anew_halts_until_a_person_decides(pair: Arc<Pair>) {
+    // Given progress in a topic that is then deleted and created anew with as many records as it had,
+    let goods = goods(&pair);
+    topic::delete(&goods).await;
+    topic::create(&goods, 2).await;
+    let others: Vec<Published> = (0..OLDER_CHANGES + 100).map(|version| row(0, 100 + version % 3, version)).collect();
+    topic::produce(&goods, &others, 1).await;
+    let more: Vec<Published> = (0..100).map(|version| row(1, 200, version)).collect();
+    topic::produce(&goods, &more, 1).await;
+    // when a worker starts, then it does not take the new records for the old ones' successors, and says so.
+    pair.start_worker().await;
+    eventually(Duration::from_secs(60), "both partitions halt", || async {
+        let log = pair.log().await;
+        let halted = log.matches("topic was created anew").count();
+        if halted >= 2 { Ok(()) } else { Err(pair.diagnosis().await) }
+    })
+    .await;
+    assert_eq!(pair.right.rows("SELECT count(*) FROM goods WHERE id >= 100").await, ["0"]);
+    pair.stop_workers(STOP_LIMIT).await;
+    // And when a person decides to begin anew, then everything arrives.
+    pair.start_worker_saying(&["--start-from", "earliest"], &[]).await;
+    let sum = format!("{}|99", OLDER_CHANGES + 99);
+    let newest = "SELECT max(CASE WHEN id < 200 THEN version END), max(CASE WHEN id = 200 THEN version END) FROM goods WHERE id >= 100";
+    eventually(arrival() * 3, "everything arrived", || async {
+        let rows = pair.right.rows(newest).await;
+        if rows == [sum.clone()] { Ok(()) } else { Err(format!("{rows:?}; {}", pair.diagnosis().await)) }
+    })
+    .await;
+}
