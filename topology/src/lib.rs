@@ -23,7 +23,9 @@ pub mod processors;
 pub mod raw;
 pub mod record;
 pub mod reduce;
+pub mod seen;
 pub mod sink;
+pub mod state;
 pub mod table;
 
 pub use error::{Error, ErrorKind, Result, Stage};

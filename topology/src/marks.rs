@@ -2,16 +2,22 @@
 //!
 //! Debezium re-sends a contiguous suffix of its log after a restart, at new Kafka offsets. One mark per source identity
 //! remembers how far a task has come; what lies below it is a resend and is dropped, unless the log itself was reset.
-//! Marks are stored in the ledger row, so they move in the same transaction as the rows.
+//! Marks are stored in the ledger row, so they move in the same transaction as the rows; so does the state of processors, which travels
+//! with them.
 
 use crate::mutation;
 use crate::record::{Position, Source};
+use crate::state::TaskState;
 
 /// Identities remembered per task (rule L); the least recently used goes first.
 pub const IDENTITIES_MAX: usize = 16;
 
 /// Changes remembered at one equal position (rule D2). A PostgreSQL COPY gives all its rows one position; beyond the bound equal positions pass.
 pub const SET_MAX: usize = 64;
+
+/// First byte of the marks in the ledger row: marks alone, or the length of the marks, the marks, and the stores of processors.
+const MARKS_ONLY: u8 = 1;
+const MARKS_AND_STATE: u8 = 2;
 
 /// How far the log of one source identity has been seen.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -23,10 +29,12 @@ struct Mark {
     set: Option<Vec<u64>>,
 }
 
-/// The marks of one task, most recently used last.
+/// What one task remembers between batches: its marks, most recently used last, and the stores of its processors.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Marks {
     marks: Vec<Mark>,
+    /// What the task's processors remember.
+    pub state: TaskState,
 }
 
 /// What the marks say about a record.
@@ -95,7 +103,7 @@ impl Marks {
 
     /// Packs the marks for the ledger row.
     pub fn encode(&self) -> Vec<u8> {
-        let mut out = vec![1u8];
+        let mut out = vec![MARKS_ONLY];
         for mark in &self.marks {
             out.extend_from_slice(&mark.identity.to_be_bytes());
             for part in [mark.position.0, mark.position.1, mark.position.2] {
@@ -112,14 +120,29 @@ impl Marks {
                 }
             }
         }
+        if !self.state.is_empty() {
+            // Readers of the first form refuse the second: they would forget the state.
+            let length = (out.len() - 1) as u32;
+            out[0] = MARKS_AND_STATE;
+            out.splice(1..1, length.to_be_bytes());
+            self.state.encode_into(&mut out);
+        }
         out
     }
 
     /// Unpacks; `None` when the bytes are not ours.
     pub fn decode(bytes: &[u8]) -> Option<Marks> {
         let Some((version, mut rest)) = bytes.split_first() else { return Some(Marks::default()) };
-        if *version != 1 {
-            return None;
+        let mut state = TaskState::default();
+        match *version {
+            MARKS_ONLY => {}
+            MARKS_AND_STATE => {
+                let (length, tail) = rest.split_first_chunk::<4>()?;
+                let (own, stores) = tail.split_at_checked(usize::try_from(u32::from_be_bytes(*length)).ok()?)?;
+                state = TaskState::decode(stores)?;
+                rest = own;
+            }
+            _ => return None,
         }
         let mut marks = Vec::new();
         while !rest.is_empty() {
@@ -147,7 +170,7 @@ impl Marks {
             };
             marks.push(Mark { identity, position, committed_at_us, set });
         }
-        Some(Marks { marks })
+        Some(Marks { marks, state })
     }
 }
 
@@ -180,6 +203,21 @@ mod tests {
 
     fn source(position: u64, time: i64) -> Source {
         Source { identity: 7, position: Some(Position(1, position, 0)), committed_at_us: time, ..Source::default() }
+    }
+
+    #[test]
+    fn what_processors_remember_is_stored_with_the_marks() {
+        use crate::state::StateStore;
+        let mut marks = Marks::default();
+        marks.check(&source(5, 10), 1);
+        let alone = marks.encode();
+        marks.state.store("seen").put(b"id", b"").unwrap();
+        let both = marks.encode();
+        assert_eq!((alone[0], both[0]), (MARKS_ONLY, MARKS_AND_STATE));
+        assert_eq!(Marks::decode(&both), Some(marks));
+        for end in 1..both.len() {
+            let _ = Marks::decode(&both[..end]);
+        }
     }
 
     #[test]

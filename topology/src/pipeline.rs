@@ -118,6 +118,7 @@ impl Pipeline {
         self.counts.consumed[usize::from(entity.0)] += 1;
         let fingerprint = fingerprint(&record, raw.key);
         let mut deferred = None;
+        let mut state = None;
         if let Some(marks) = marks {
             if mutation::is_active(mutation::MARK_AFTER_GUARD) {
                 deferred = Some(marks);
@@ -125,6 +126,8 @@ impl Pipeline {
                 batch.arena.truncate(before);
                 self.drop_record_counted(entity, Outcome::Duplicate);
                 return Pushed::Done;
+            } else {
+                state = Some(&mut marks.state);
             }
         }
         if record.operation == Operation::Truncate {
@@ -132,7 +135,7 @@ impl Pipeline {
         }
         let original = record;
         let records = &mut batch.records;
-        let ran = self.topology.run(raw.topic, &mut record, &mut batch.arena, &self.layouts, &mut |record| {
+        let ran = self.topology.run(raw.topic, &mut record, &mut batch.arena, &self.layouts, state, &mut |record| {
             records.push(*record);
         });
         match ran {

@@ -4,6 +4,7 @@ use crate::data::{Arena, Layouts};
 use crate::error::Result;
 use crate::observe::Outcome;
 use crate::record::Record;
+use crate::state::TaskState;
 
 /// Where a record goes after a processor.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -22,10 +23,13 @@ pub struct Context<'a> {
     pub arena: &'a mut Arena,
     /// Names of the cells. A processor that changes the shape of rows adds its layout when it is built (see [`Processor::prepare`]).
     pub layouts: &'a Layouts,
+    /// What the record's task remembers, committed with its progress; `None` for a held row that is tried again, which was counted when it
+    /// first came.
+    pub state: Option<&'a mut TaskState>,
 }
 
 /// A named step. Called for one record at a time, in consumption order, by one thread; may keep state of its own only if losing it
-/// on a restart changes nothing (durable state belongs into a state store).
+/// on a restart changes nothing (durable state belongs into [`Context::state`]; [`crate::seen`] is an example).
 ///
 /// # Example
 /// A processor that leaves out rows of one tenant:

@@ -3,6 +3,7 @@
 use topology::generation::Generation;
 use topology::ledger::{CasOutcome, ClaimReply, Owner};
 use topology::sink::{ApplyError, SinkWriter};
+use topology::state::StateStore;
 
 use crate::batches::{Builder, apply, claim, refused, request, task};
 use crate::conformance;
@@ -248,7 +249,20 @@ async fn what_a_topic_s_rows_and_held_rows_say_is_read_for_all_its_partitions(ta
     assert_eq!(writer.topic_progress(&task("t", 1), 4).await.unwrap().held, 1, "those from before that time");
 }
 
+async fn what_processors_remember_is_committed_with_the_rows_and_read_by_the_next_claim(target: &mut Target) {
+    let tables = users(target).await;
+    let mut writer = target.writer(&tables);
+    let mut claims = [claim(&mut writer, "t", 0, 1).await];
+    let mut batch = Builder::new(&claims, &tables).upsert(0, &[n(1), t("ann")]).finish();
+    for id in 0..3000_u64 {
+        batch.spans[0].marks.state.store("seen").put(&id.to_be_bytes(), b"").unwrap();
+    }
+    apply(&mut writer, &mut claims, &batch).await;
+    assert_eq!(claim(&mut writer, "t", 0, 2).await.marks, batch.spans[0].marks);
+}
+
 conformance!(
+    what_processors_remember_is_committed_with_the_rows_and_read_by_the_next_claim,
     a_restart_moves_a_row_that_is_there_and_an_ordinary_claim_does_not,
     what_a_topic_s_rows_and_held_rows_say_is_read_for_all_its_partitions,
     a_claim_raises_the_epoch_and_reads_what_is_stored,

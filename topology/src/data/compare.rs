@@ -100,7 +100,8 @@ impl Arena {
         hash
     }
 
-    fn hash_cell(&self, seed: u64, cell: Cell) -> u64 {
+    /// Hash of one cell; equal values have equal hashes, also across their forms.
+    pub fn hash_cell(&self, seed: u64, cell: Cell) -> u64 {
         use xxhash_rust::xxh3::xxh3_64_with_seed as hash;
         let view = self.view(cell);
         let seed = seed.rotate_left(5) ^ u64::from(rank(&view));

@@ -494,3 +494,75 @@ fn held_rows_are_tried_again_while_batches_keep_coming() {
     }
     assert_eq!(driver.target().held().len(), 0);
 }
+
+/// A history of events that processors have seen once, by their name.
+fn seen_once(kept: u64) -> TestDriver {
+    let mut direction = one_table("events", &["id", "name"], 1);
+    direction.settings.tables[0].mode = WriteMode::Append;
+    let topic = direction.topics[0].name.clone();
+    direction.topology = Arc::new(move || {
+        let seen = Box::new(crate::seen::SeenBefore::new(&["name"], kept));
+        let graph = Topology::builder().source("source", &[&topic]).dedupe("once", "source", seen);
+        graph.sink("target", "once").build().expect("a straight graph")
+    });
+    TestDriver::new(direction, &[1])
+}
+
+fn event(id: i64, name: &str) -> TestRecord {
+    TestRecord { position: None, ..upsert(1, id, name) }
+}
+
+#[test]
+fn what_a_processor_remembers_is_never_ahead_of_the_rows_and_never_behind() {
+    for fault in [Fault::LoseReply, Fault::Cut, Fault::Reject(ErrorKind::Transient)] {
+        let mut driver = seen_once(100);
+        let first = driver.start_worker();
+        driver.produce(0, 0, &event(1, "a"));
+        driver.run();
+        // The transaction of the next ones is lost, or its reply; then the worker is killed and another one goes on.
+        driver.target().script(once(Statement::Commit, fault));
+        driver.produce(0, 0, &event(2, "b"));
+        driver.produce(0, 0, &event(3, "a"));
+        driver.run();
+        let second = driver.start_worker();
+        driver.kill(first, Some(second));
+        driver.produce(0, 0, &event(4, "b"));
+        driver.produce(0, 0, &event(5, "c"));
+        driver.advance(60 * SECOND);
+        assert_eq!(offsets(&driver), [(0, 0), (0, 1), (0, 4)], "{fault:?}: each name once, and none lost");
+    }
+}
+
+#[test]
+fn a_processor_forgets_the_oldest_when_it_remembers_as_many_as_it_may() {
+    let mut driver = seen_once(2);
+    driver.start_worker();
+    for (id, name) in ["a", "b", "b", "c", "b", "a"].iter().enumerate() {
+        driver.produce(0, 0, &event(id as i64, name));
+    }
+    driver.run();
+    assert_eq!(offsets(&driver), [(0, 0), (0, 1), (0, 3), (0, 5)], "a was forgotten when c came");
+}
+
+#[test]
+fn a_held_row_that_is_tried_again_is_not_taken_for_a_repeat() {
+    let tables: [(&str, &[&str], usize); 2] = [("parents", &["id"], 1), ("children", &["id", "parent"], 1)];
+    let mut direction = mirror(&tables);
+    let topics: Vec<String> = direction.topics.iter().map(|topic| topic.name.clone()).collect();
+    direction.topology = Arc::new(move || {
+        let seen = Box::new(crate::seen::SeenBefore::new(&["id"], 100));
+        let graph = Topology::builder().source("parents", &[&topics[0]]).sink("parents.target", "parents");
+        let graph = graph.source("children", &[&topics[1]]).dedupe("once", "children", seen);
+        graph.sink("children.target", "once").build().expect("two straight graphs")
+    });
+    let mut driver = TestDriver::new(direction, &[1, 1]);
+    driver.target().add_reference("children", 1, "parents");
+    driver.start_worker();
+    let created = |row: Vec<Value>| TestRecord { key: vec![row[0].clone()], after: Some(row), ..TestRecord::default() };
+    driver.produce(1, 0, &created(vec![Value::I64(5), Value::I64(9)]));
+    driver.run();
+    assert_eq!(driver.target().held().len(), 1);
+    driver.produce(0, 0, &created(vec![Value::I64(9)]));
+    driver.advance(10 * SECOND);
+    assert_eq!(driver.target().rows("children").len(), 1);
+}

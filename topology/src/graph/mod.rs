@@ -9,6 +9,7 @@ use crate::error::{Error, ErrorKind, Result, Stage};
 use crate::observe::Outcome;
 use crate::processor::{Context, Flow, Processor};
 use crate::record::Record;
+use crate::state::TaskState;
 
 /// What a node is, for `describe` and for the stage of its errors.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -117,11 +118,12 @@ impl Topology {
         record: &mut Record,
         arena: &mut Arena,
         layouts: &Layouts,
+        state: Option<&mut TaskState>,
         emit: &mut impl FnMut(&Record),
     ) -> Result<Ran> {
         let mut ran = Ran::Dropped(Outcome::Filtered);
         let source = self.entry[topic];
-        self.visit(source, record, &mut Context { arena, layouts }, emit, &mut ran)?;
+        self.visit(source, record, &mut Context { arena, layouts, state }, emit, &mut ran)?;
         Ok(ran)
     }
 

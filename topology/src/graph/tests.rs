@@ -15,7 +15,8 @@ fn run(topology: &mut Topology) -> (Ran, usize) {
     let mut layouts = Layouts::default();
     topology.bind(&["t".to_owned()], &mut layouts).unwrap();
     let mut emitted = 0;
-    let ran = topology.run(0, &mut Record::default(), &mut Arena::default(), &layouts, &mut |_| emitted += 1).unwrap();
+    let ran =
+        topology.run(0, &mut Record::default(), &mut Arena::default(), &layouts, None, &mut |_| emitted += 1).unwrap();
     (ran, emitted)
 }
 
