@@ -4,12 +4,12 @@
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::time::{Duration, Instant};
 
-use rdkafka::ClientConfig;
-use rdkafka::consumer::{BaseConsumer, Consumer};
+use rdkafka::consumer::{BaseConsumer, Consumer, ConsumerContext};
 use rdkafka::error::{KafkaError, KafkaResult};
 use rdkafka::message::Message;
 use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
 use rdkafka::types::RDKafkaErrorCode;
+use rdkafka::{ClientConfig, ClientContext};
 use topology::lane::{PartitionEnds, StartFacts, tail_hash};
 
 use super::poll::raw_record;
@@ -62,6 +62,21 @@ pub(super) enum Tail {
     Hash(u64),
 }
 
+/// Ends of partitions are answers here; rdkafka's own context logs each of them as an error.
+struct Quiet;
+
+impl ClientContext for Quiet {
+    fn error(&self, error: KafkaError, reason: &str) {
+        if error.rdkafka_error_code() != Some(RDKafkaErrorCode::PartitionEOF) {
+            tracing::warn!(%error, reason, "Kafka, while looking at the ends of partitions");
+        }
+    }
+}
+
+impl ConsumerContext for Quiet {}
+
+type Client = BaseConsumer<Quiet>;
+
 /// The thread. It ends when this is dropped.
 pub(super) struct Facts {
     questions: Sender<Question>,
@@ -73,13 +88,15 @@ impl Facts {
     pub(super) fn start(mut config: ClientConfig) -> std::io::Result<Facts> {
         // A log whose end was compacted away answers with its end instead of nothing.
         config.set("enable.partition.eof", "true");
+        // The end is what is asked for: brokers need not wait for more before they say that it is there.
+        config.set("fetch.wait.max.ms", "5");
         let (questions, incoming) = channel::<Question>();
         let (outgoing, answers) = channel();
         std::thread::Builder::new().name("tidelock-facts".to_owned()).spawn(move || {
-            let mut client: Option<BaseConsumer> = None;
+            let mut client: Option<Client> = None;
             while let Ok(question) = incoming.recv() {
                 if client.is_none() {
-                    client = config.create().ok();
+                    client = config.create_with_context(Quiet).ok();
                 }
                 let answer = answer(client.as_ref(), &question);
                 if matches!(answer, Answer::Start(None) | Answer::Log(None) | Answer::Ends(None)) {
@@ -106,7 +123,7 @@ impl Facts {
     }
 }
 
-fn answer(client: Option<&BaseConsumer>, question: &Question) -> Answer {
+fn answer(client: Option<&Client>, question: &Question) -> Answer {
     match question.about {
         About::Start { at_ms } => Answer::Start(client.and_then(|client| start(client, question, at_ms).ok())),
         About::Log { tail_offset, at_ms } => Answer::Log(client.and_then(|client| {
@@ -122,13 +139,13 @@ fn answer(client: Option<&BaseConsumer>, question: &Question) -> Answer {
     }
 }
 
-fn partitions(client: &BaseConsumer, topic: &str) -> KafkaResult<Vec<i32>> {
+fn partitions(client: &Client, topic: &str) -> KafkaResult<Vec<i32>> {
     let metadata = client.fetch_metadata(Some(topic), ANSWER_TIMEOUT)?;
     let Some(topic) = metadata.topics().first() else { return Ok(Vec::new()) };
     Ok(topic.partitions().iter().map(rdkafka::metadata::MetadataPartition::id).collect())
 }
 
-fn ends(client: &BaseConsumer, topic: &str) -> KafkaResult<Vec<PartitionEnds>> {
+fn ends(client: &Client, topic: &str) -> KafkaResult<Vec<PartitionEnds>> {
     let partitions = partitions(client, topic)?;
     if partitions.is_empty() {
         // A topic that is just being created anew: asked again.
@@ -143,7 +160,7 @@ fn ends(client: &BaseConsumer, topic: &str) -> KafkaResult<Vec<PartitionEnds>> {
 }
 
 /// The offset after the last record before `high`: transaction markers have offsets and are never delivered.
-fn end_of_records(client: &BaseConsumer, topic: &str, partition: i32, low: i64, high: i64) -> KafkaResult<i64> {
+fn end_of_records(client: &Client, topic: &str, partition: i32, low: i64, high: i64) -> KafkaResult<i64> {
     let mut back = 1;
     loop {
         let first = low.max(high - back);
@@ -159,7 +176,7 @@ fn end_of_records(client: &BaseConsumer, topic: &str, partition: i32, low: i64, 
 }
 
 /// The last offset in `first..high` that has a record.
-fn read_from(client: &BaseConsumer, topic: &str, partition: i32, first: i64, high: i64) -> KafkaResult<Option<i64>> {
+fn read_from(client: &Client, topic: &str, partition: i32, first: i64, high: i64) -> KafkaResult<Option<i64>> {
     let mut list = TopicPartitionList::new();
     list.add_partition_offset(topic, partition, Offset::Offset(first))?;
     client.assign(&list)?;
@@ -187,7 +204,7 @@ fn read_from(client: &BaseConsumer, topic: &str, partition: i32, first: i64, hig
     found
 }
 
-fn start(client: &BaseConsumer, question: &Question, at_ms: Option<i64>) -> KafkaResult<StartFacts> {
+fn start(client: &Client, question: &Question, at_ms: Option<i64>) -> KafkaResult<StartFacts> {
     let (low, high) = client.fetch_watermarks(&question.topic, question.partition, ANSWER_TIMEOUT)?;
     let mut list = TopicPartitionList::new();
     list.add_partition(&question.topic, question.partition);
@@ -212,7 +229,7 @@ fn start(client: &BaseConsumer, question: &Question, at_ms: Option<i64>) -> Kafk
 }
 
 /// Reads one record; `None` when the brokers did not answer in time.
-fn tail_at(client: &BaseConsumer, question: &Question, offset: i64) -> Option<Tail> {
+fn tail_at(client: &Client, question: &Question, offset: i64) -> Option<Tail> {
     let mut list = TopicPartitionList::new();
     list.add_partition_offset(&question.topic, question.partition, Offset::Offset(offset)).ok()?;
     client.assign(&list).ok()?;
