@@ -51,6 +51,9 @@ pub const MYSQL_POSTGRES: Example = Example {
 /// `examples/blog`.
 pub const BLOG: Example = blog("blog", Server::Mysql, Server::Mysql2);
 
+/// `examples/blog` with a revamp server that a test may stop.
+pub const BLOG_SPARE: Example = blog("blog", Server::Mysql, Server::Spare);
+
 /// `examples/blog-mariadb-postgres`.
 pub const BLOG_MARIADB_POSTGRES: Example = blog("blog-mariadb-postgres", Server::Mariadb, Server::Postgres18);
 
@@ -169,15 +172,21 @@ impl Running {
             let reply = client.put(format!("{address}/config")).json(&config).send().await.expect("Connect answers");
             let status = reply.status();
             assert!(status.is_success(), "{name}: {status}: {}", reply.text().await.unwrap_or_default());
-            let deadline = Instant::now() + Duration::from_secs(60);
-            loop {
-                let state = status_of(&client, &address).await;
-                if state == ["RUNNING", "RUNNING"] {
-                    break;
-                }
-                assert!(Instant::now() < deadline && !state.iter().any(|part| part == "FAILED"), "{name}: {state:?}");
-                tokio::time::sleep(Duration::from_millis(200)).await;
-            }
+            runs(&client, &address).await;
+        }
+    }
+
+    /// Restarts what has failed of the connectors, as an administrator does, and waits until all their tasks run.
+    pub async fn restart_connectors(&self) {
+        let client = reqwest::Client::new();
+        for (name, _) in self.connectors() {
+            let address = format!("{}/connectors/{name}", servers::connect());
+            let restart = format!("{address}/restart?includeTasks=true&onlyFailed=true");
+            let reply = client.post(restart).send().await.expect("Connect answers");
+            assert!(reply.status().is_success(), "{name}: {}", reply.status());
+            // Connect restarts it after it has answered.
+            tokio::time::sleep(Duration::from_millis(500)).await;
+            runs(&client, &address).await;
         }
     }
 
@@ -277,6 +286,19 @@ async fn when_free(admin: &mut PgConnection, sql: &str) {
     let deadline = Instant::now() + Duration::from_secs(30);
     while let Err(error) = admin.execute(sqlx::AssertSqlSafe(sql)).await {
         assert!(Instant::now() < deadline, "{sql}: {error}");
+        tokio::time::sleep(Duration::from_millis(200)).await;
+    }
+}
+
+/// Waits until a connector and its task run.
+async fn runs(client: &reqwest::Client, address: &str) {
+    let deadline = Instant::now() + Duration::from_secs(60);
+    loop {
+        let state = status_of(client, address).await;
+        if state == ["RUNNING", "RUNNING"] {
+            break;
+        }
+        assert!(Instant::now() < deadline && !state.iter().any(|part| part == "FAILED"), "{address}: {state:?}");
         tokio::time::sleep(Duration::from_millis(200)).await;
     }
 }

@@ -6,6 +6,7 @@ pub mod group;
 pub mod pair;
 pub mod scenario;
 pub mod servers;
+pub mod spare;
 pub mod topic;
 pub mod types;
 pub mod wait;

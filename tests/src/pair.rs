@@ -93,6 +93,15 @@ impl Pair {
         .await;
     }
 
+    /// What a path of every worker's HTTP server answers; `None` where it does not.
+    pub async fn replies(&self, path: &str) -> Vec<Option<(u16, String)>> {
+        let mut replies = Vec::new();
+        for worker in self.workers.lock().await.iter() {
+            replies.push(worker.get(path).await);
+        }
+        replies
+    }
+
     /// SIGTERM to all workers, each within `limit`; every exit code must be 0.
     ///
     /// # Panics
@@ -102,6 +111,16 @@ impl Pair {
             let code = worker.terminate(limit);
             assert_eq!(code, 0, "exit code after SIGTERM; {}", worker.log_tail());
         }
+    }
+
+    /// SIGTERM to one worker; its place is free.
+    ///
+    /// # Panics
+    /// When it does not end within `limit`, or not well.
+    pub async fn stop_worker(&self, index: usize, limit: Duration) {
+        let mut worker = self.workers.lock().await.remove(index);
+        let code = worker.terminate(limit);
+        assert_eq!(code, 0, "exit code after SIGTERM; {}", worker.log_tail());
     }
 
     /// `kill -9` of one worker; its place is free.

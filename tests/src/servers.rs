@@ -39,12 +39,20 @@ pub enum Server {
     Postgres,
     /// PostgreSQL 18.
     Postgres18,
-    /// A MySQL 9 of an instance of its own ([`SPARE_PORT_BASE`]), for a test that stops it: the others are used by other tests.
+    /// A MySQL 9 of an instance of its own ([`spare_port_base`]), for a test that stops it: the others are used by other tests.
     Spare,
 }
 
-/// `TIDELOCK_PORT_BASE` of the instance in which [`Server::Spare`] is `mysql2`.
-pub const SPARE_PORT_BASE: u16 = 24000;
+/// `TIDELOCK_PORT_BASE` of the instance in which [`Server::Spare`] is `mysql2`: beside that of the other servers, wherever they are.
+///
+/// # Panics
+/// When the environment does not say where they are.
+pub fn spare_port_base() -> u16 {
+    address("TIDELOCK_PORT_BASE").parse::<u16>().expect("a port") + SPARE_DISTANCE
+}
+
+/// More than the highest part's port above its base; from the default base it stays below the ports that systems give to clients.
+const SPARE_DISTANCE: u16 = 2500;
 
 /// Whose rights a connection has.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -86,7 +94,7 @@ impl Server {
                 Role::Writer => "tidelock:tidelock",
                 Role::Connector => "debezium:debezium",
             };
-            return format!("mysql://{user}@127.0.0.1:{}/{database}", SPARE_PORT_BASE + 307);
+            return format!("mysql://{user}@127.0.0.1:{}/{database}", spare_port_base() + 307);
         }
         let suffix = match role {
             Role::Admin => "",

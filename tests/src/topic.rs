@@ -1,6 +1,6 @@
 //! Topics as a test looks at them: everything in them, where they end, and records put back into them.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 
 use rdkafka::admin::{AdminClient, AdminOptions, NewPartitions, NewTopic, TopicReplication};
@@ -123,6 +123,17 @@ pub async fn produce(topic: &str, records: &[Published], copies: usize) {
         producer.flush(Duration::from_secs(30)).expect("the broker takes them");
     };
     tokio::task::spawn_blocking(send).await.expect("the producer does not panic");
+}
+
+/// A consumer group: its state, and the members that it has.
+pub async fn group(group: &str) -> (String, BTreeSet<String>) {
+    let group = group.to_owned();
+    let look = move || {
+        let groups = consumer().fetch_group_list(Some(&group), Duration::from_secs(10)).expect("Kafka answers");
+        let Some(group) = groups.groups().first() else { return ("absent".to_owned(), BTreeSet::new()) };
+        (group.state().to_owned(), group.members().iter().map(|member| member.id().to_owned()).collect())
+    };
+    tokio::task::spawn_blocking(look).await.expect("the reader does not panic")
 }
 
 fn admin() -> AdminClient<DefaultClientContext> {

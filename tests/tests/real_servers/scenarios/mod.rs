@@ -10,6 +10,7 @@ mod blog_transport;
 mod commands;
 mod load;
 mod load_side;
+mod outage;
 mod shop;
 mod shop_workers;
 mod stream;
