@@ -243,22 +243,20 @@ impl Writer {
     /// Waits before attempt `attempt`, with the lane shown as paused.
     async fn back_off(&mut self, attempt: u32, error: &Error) {
         self.observer.retried(error.kind);
-        tracing::warn!(
-            direction = %self.settings.direction,
-            attempt,
-            kind = error.kind.name(),
-            %error,
-            source = error.source.as_ref().map(tracing::field::display),
-            "target did not take it; trying again"
-        );
         if action(error.kind) != Action::Retry || attempt > self.settings.retry.attempts_max {
             self.observer.target_up(false);
             self.observer.lane_state(LaneState::Paused, Some(error));
         }
         // Each time the number of attempts has doubled: an outage of hours must not fill the log.
         if attempt.is_power_of_two() {
-            let direction = &self.settings.direction;
-            tracing::warn!(%direction, attempt, kind = error.kind.name(), %error, "cannot reach or write the target; trying again");
+            tracing::warn!(
+                direction = %self.settings.direction,
+                attempt,
+                kind = error.kind.name(),
+                %error,
+                source = error.source.as_ref().map(tracing::field::display),
+                "cannot reach or write the target; trying again"
+            );
         }
         let wait = self.settings.retry.wait(attempt, (self.random)());
         // In slices, so that a revoke or a shutdown does not wait for half a minute.
