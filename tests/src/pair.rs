@@ -123,6 +123,11 @@ impl Pair {
         assert_eq!(code, 0, "exit code after SIGTERM; {}", worker.log_tail());
     }
 
+    /// A signal by name to one worker: STOP freezes it, CONT lets it go on.
+    pub async fn signal_worker(&self, index: usize, name: &str) {
+        self.workers.lock().await[index].signal(name);
+    }
+
     /// `kill -9` of one worker; its place is free.
     pub async fn kill_worker(&self, index: usize) {
         self.workers.lock().await.remove(index).kill();

@@ -6,6 +6,7 @@ mod flattened;
 mod guards;
 mod logs;
 mod mysql_session;
+mod outages;
 mod scenarios;
 mod stack;
 mod types;
