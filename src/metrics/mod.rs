@@ -25,6 +25,7 @@ macro_rules! metrics {
     ($( $(#[doc = $doc:literal])* $field:ident : $kind:ident $name:literal [$($label:literal),*] $(buckets $buckets:expr)? ; )*) => {
         /// All metrics of a worker.
         #[derive(Clone, Debug)]
+        #[cfg_attr(not(feature = "rest"), allow(dead_code))] // connectors are only asked with `rest`
         pub(crate) struct Metrics {
             registry: Registry,
             $( $(#[doc = $doc])* pub(crate) $field: metrics!(@type $kind), )*

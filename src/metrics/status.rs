@@ -133,6 +133,7 @@ impl StatusBoard {
     }
 
     /// Sentences about connectors that are not running.
+    #[cfg_attr(not(feature = "rest"), allow(dead_code))] // connectors are only asked with `rest`
     pub(crate) fn set_connectors(&self, troubles: Vec<String>) {
         *lock(&self.connectors) = troubles;
     }
