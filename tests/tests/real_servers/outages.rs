@@ -17,7 +17,7 @@ const STOP_LIMIT: Duration = Duration::from_secs(40);
 const PARTITIONS: i32 = 4;
 const LANES: usize = 2;
 /// Longer than `max.poll.interval.ms` in [`config`]: a lane that did not poll while it waits would be put out of its group.
-const OUTAGE: Duration = Duration::from_secs(15);
+const OUTAGE: Duration = Duration::from_secs(10);
 /// How long everything may take to arrive once the target is back.
 const CATCH_UP: Duration = Duration::from_secs(60);
 const BURST: i64 = 4000;
