@@ -1,4 +1,4 @@
-//! The server that a test may stop: [`Server::Spare`](crate::servers::Server::Spare), alone in an instance of its own of `services/stack`.
+//! The server that a test may stop: [`Server::Spare`], alone in an instance of its own of `services/stack`.
 //! The shared servers never stop here. One test at a time has it, also among several runs on one machine.
 
 use std::fs::File;
