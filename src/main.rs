@@ -10,6 +10,8 @@ mod demo;
 mod directions;
 #[cfg(test)]
 mod docs;
+#[cfg(test)]
+mod errors_page;
 mod exit;
 mod http;
 mod logging;

@@ -41,6 +41,8 @@ section! {
         multiplier: f64 = 2.0;
         /// Longest wait in milliseconds.
         cap_ms: u64 = 30_000;
+        /// Share by which a wait is longer or shorter at random, 0–0.9, so that lanes do not try again in step.
+        jitter: f64 = 0.2;
     }
 }
 
@@ -176,6 +178,7 @@ impl Tuning {
         range("retry.initial_ms", self.retry.initial_ms as f64, 1.0, 600_000.0);
         range("retry.multiplier", self.retry.multiplier, 1.0, 10.0);
         range("retry.cap_ms", self.retry.cap_ms as f64, self.retry.initial_ms as f64, 3_600_000.0);
+        range("retry.jitter", self.retry.jitter, 0.0, 0.9);
         range("parked.dead_after_seconds", self.parked.dead_after_seconds as f64, 1.0, 31_536_000.0);
         range("dead.ratio", self.dead.ratio, f64::MIN_POSITIVE, 1.0);
         range("dead.window", self.dead.window as f64, 1.0, 1_000_000.0);

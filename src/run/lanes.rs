@@ -130,6 +130,7 @@ fn settings(shared: &Shared, plan: &Plan) -> LaneSettings {
             initial: Duration::from_millis(tuning.retry.initial_ms),
             multiplier: tuning.retry.multiplier,
             cap: Duration::from_millis(tuning.retry.cap_ms),
+            jitter: tuning.retry.jitter,
         },
         fenced_wait: FENCED_WAIT,
         start_from: shared.start,

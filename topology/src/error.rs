@@ -25,6 +25,18 @@ pub enum ErrorKind {
 }
 
 impl ErrorKind {
+    /// Every class, in the order of the documentation.
+    pub const ALL: [ErrorKind; 8] = [
+        ErrorKind::Transient,
+        ErrorKind::Environment,
+        ErrorKind::Dependency,
+        ErrorKind::Schema,
+        ErrorKind::Data,
+        ErrorKind::Fenced,
+        ErrorKind::Configuration,
+        ErrorKind::Bug,
+    ];
+
     /// Lower-case name for metrics, logs and the held table.
     pub fn name(self) -> &'static str {
         match self {

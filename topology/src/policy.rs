@@ -33,3 +33,23 @@ pub fn action(kind: ErrorKind) -> Action {
         ErrorKind::Configuration | ErrorKind::Bug => Action::Stop,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nothing_but_a_records_own_fault_makes_it_a_dead_letter() {
+        for kind in ErrorKind::ALL {
+            assert_eq!(action(kind) == Action::DeadLetter, kind == ErrorKind::Data, "{}", kind.name());
+            assert_eq!(action(kind) == Action::Park, kind == ErrorKind::Dependency, "{}", kind.name());
+        }
+    }
+
+    #[test]
+    fn what_somebody_outside_must_repair_only_pauses() {
+        assert_eq!(action(ErrorKind::Environment), Action::Pause);
+        assert_eq!(action(ErrorKind::Schema), Action::PauseTopic);
+        assert_eq!(action(ErrorKind::Transient), Action::Retry);
+    }
+}

@@ -1,8 +1,7 @@
-//! What MySQL and MariaDB say when something fails, as [`ErrorKind`]s (rules E). By number, for MySQL's SQLSTATEs are too coarse
-//! (most are HY000); the SQLSTATE decides only for numbers that this table does not know.
+//! What MySQL and MariaDB say when something fails, classified by the tables in [`super::codes`] (rules E).
 //!
-//! Unknown means that the direction pauses; nothing is lost (rule E4). Server texts can hold row values
-//! (`Duplicate entry 'a@b' for key`), so they go only into the error's source, which is never formatted by itself.
+//! Unknown means that the direction pauses; nothing is lost (rule E4). Server texts about rows hold row values
+//! (`Duplicate entry 'a@b' for key`), so only names are taken from them.
 
 use std::sync::Arc;
 
@@ -10,6 +9,8 @@ use sqlx::mysql::MySqlDatabaseError;
 use topology::{Error, ErrorKind, Stage};
 
 use super::bind::BindError;
+use super::codes::{CODES, STATES};
+use crate::sql::codes::find;
 use crate::sql::error::SqlError;
 
 /// Turns what sqlx returned into a classified error. `detail` says for what: the table, our statement; no row values.
@@ -23,12 +24,13 @@ pub(crate) fn classify(description: &'static str, detail: &str, error: sqlx::Err
             let (number, state) = (mysql.number(), mysql.code().unwrap_or("HY000").to_owned());
             let (constraint, parent) = (constraint(number, mysql.message()), parent(number, mysql.message()));
             let kind = kind(number, &state);
-            let error = made(kind.unwrap_or(ErrorKind::Environment))
-                .with_code(format!("{number} {state}"))
-                .with_source(sqlx::Error::Database(database));
+            let ours = made(kind.unwrap_or(ErrorKind::Environment)).with_code(format!("{number} {state}"));
+            let theirs = sqlx::Error::Database(database);
             match kind {
-                Some(_) => SqlError { constraint, parent, ..SqlError::known(error) },
-                None => SqlError::unknown(error),
+                Some(kind) => {
+                    SqlError { constraint, parent, ..SqlError::known(SqlError::with_text(kind, ours, theirs)) }
+                }
+                None => SqlError::unknown(ours.with_source(theirs)),
             }
         }
         // Our own binder refused a value; what it says holds no value.
@@ -96,90 +98,9 @@ pub(crate) fn number(error: &sqlx::Error) -> Option<u16> {
 
 /// The class of a server error, `None` when nobody has classified it.
 pub(crate) fn kind(number: u16, state: &str) -> Option<ErrorKind> {
-    Some(match number {
-        // Another transaction was in the way, or the statement was stopped.
-        1205 // lock wait timeout: MariaDB rolls back only the statement, so the whole batch starts again (rule E1)
-        | 1213 // deadlock
-        | 1020 // record has changed since last read (MariaDB, innodb_snapshot_isolation)
-        | 1317 // query execution was interrupted
-        | 1412 // table definition has changed, please retry
-        | 1615 // prepared statement needs to be re-prepared
-        | 1243 // unknown prepared statement handler: the session is another one
-        | 1614 // XA transaction branch was rolled back: deadlock
-        | 1969 // max_statement_time exceeded (MariaDB)
-        | 3024 // max_execution_time exceeded
-        | 3058 // deadlock of user-level locks
-        | 3101 // rolled back during commit: another member of the group was first
-        | 3572 // NOWAIT lock
-        // The connection is gone or going.
-        | 1053 // server shutdown in progress
-        | 1077 | 1079 // normal shutdown, shutdown complete
-        | 1152 // aborted connection
-        | 1156 | 1157 | 1158 | 1159 | 1160 | 1161 // packets out of order, read and write errors, timeouts
-        | 1184 // new aborted connection
-        | 1927 // connection was killed (MariaDB)
-        | 3169 // session was killed
-        | 4031 // disconnected because of inactivity
-        | 2002 | 2003 | 2006 | 2013 | 2055 => ErrorKind::Transient, // the client library's own numbers, also sent by proxies
-
-        1022 | 1062 | 1169 | 1586 | 1859 // unique
-        | 1216 | 1217 | 1451 | 1452 // foreign key, deletes included
-        | 1557 | 1761 | 1762 => ErrorKind::Dependency, // foreign key: the cascade would make a duplicate
-
-        1054 // unknown column
-        | 1109 // unknown table in statement
-        | 1146 // table doesn't exist
-        | 1288 | 1471 // target is not updatable, not insertable into (a view)
-        | 1347 // is not a base table
-        | 1348 // column is not updatable
-        | 1364 // a column without default is not written: no row of this table can be
-        | 1906 | 3105 => ErrorKind::Schema, // a generated column was written (MariaDB, MySQL)
-
-        1048 | 1263 // NULL for NOT NULL
-        | 1264 | 1690 // out of range
-        | 1265 // data truncated: ENUM, SET, numbers with text behind
-        | 1292 | 1411 | 1441 | 1525 // no such date, time or number
-        | 1300 | 1366 | 1977 | 3854 | 3988 // text that the column's character set can't hold, bytes that are no text
-        | 1365 // division by zero, in a CHECK or generated column
-        | 1367 // illegal value for type
-        | 1406 | 1162 | 1301 // too long
-        | 1153 // packet bigger than max_allowed_packet; statements are cut below it, so one row is
-        | 1118 // row too large
-        | 1416 // bytes that are no geometry
-        | 1526 | 1748 // no partition for the value
-        | 3140 | 3141 | 3143 | 3144 | 3145 | 3146 | 3147 | 3148 | 3149 | 3150 | 3155 | 3156 | 3157 // JSON
-        | 3616 | 3617 // longitude, latitude out of range
-        | 3819 // CHECK
-        | 1644 // SIGNAL in a user's trigger
-        | 1442 | 1422 | 1424 | 1456 | 1172 | 1242 => ErrorKind::Data, // what users' triggers do wrong
-        4025 if state == "23000" => ErrorKind::Data, // CHECK (MariaDB); MySQL uses the number for something else
-
-        1231 | 1232 // a session variable can't have that value
-        | 1193 => ErrorKind::Configuration, // there is no such variable
-
-        1064 // syntax
-        | 1136 // column count doesn't match
-        | 1210 // incorrect arguments to EXECUTE
-        | 1390 // too many placeholders (rule B9's limit is ours to keep)
-        | 1568 // transaction characteristics inside a transaction
-        | 1766 | 1837 // gtid_next inside a transaction, or not set anew after one (rule G2)
-        | 1305 => ErrorKind::Bug, // SAVEPOINT does not exist
-
-        // Listed, though it is also the rest: what an administrator repairs.
-        // 1044 1045 1142 1143 1227 1370 1698 1820 1862 3118 4149 privilege, password, account · 1049 no such database
-        // 1040 1203 1226 1129 too many connections, host blocked · 1037 1038 1041 1206 1637 out of memory or locks
-        // 1021 1114 1026 1030 1194 1195 1197 disk, table or binlog cache full, damaged · 1290 1792 1836 3032 read-only, offline
-        // 1665 1781 1782 1785 binary log and GTID settings · 1461 too many prepared statements · 1950 gtid_strict_mode order
-        1044 | 1045 | 1142 | 1143 | 1227 | 1370 | 1698 | 1820 | 1862 | 3118 | 4149 | 1049 | 1040 | 1203 | 1226 | 1129
-        | 1037 | 1038 | 1041 | 1206 | 1637 | 1021 | 1114 | 1026 | 1030 | 1194 | 1195 | 1197 | 1290 | 1792 | 1836 | 3032
-        | 1665 | 1781 | 1782 | 1785 | 1461 | 1950 => ErrorKind::Environment,
-
-        _ => match state.get(..2) {
-            Some("08" | "40") => ErrorKind::Transient,
-            Some("22" | "45") => ErrorKind::Data,
-            _ => return None,
-        },
-    })
+    let with_state = || find(CODES, &format!("{number} {state}"));
+    let of_state = || find(STATES, state.get(..2)?);
+    find(CODES, &number.to_string()).or_else(with_state).or_else(of_state).map(|line| line.kind)
 }
 
 #[cfg(test)]
@@ -202,9 +123,19 @@ mod tests {
             (1290, "HY000", ErrorKind::Environment),
             (1045, "28000", ErrorKind::Environment),
             (1114, "HY000", ErrorKind::Environment),
+            (1053, "08S01", ErrorKind::Transient),
+            (1290, "HY000", ErrorKind::Environment),
+            (1406, "22001", ErrorKind::Data),
+            (1264, "22003", ErrorKind::Data),
         ] {
             assert_eq!(kind(number, state), Some(expected), "{number}");
         }
+    }
+
+    #[test]
+    fn the_tables_are_sound() {
+        crate::sql::codes::assert_sound(CODES);
+        crate::sql::codes::assert_sound(STATES);
     }
 
     #[test]

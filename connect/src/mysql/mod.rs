@@ -8,6 +8,7 @@
 //! fire for upserts of present rows too, as the engine does for `ON DUPLICATE KEY UPDATE`.
 
 mod bind;
+mod codes;
 mod connection;
 mod dialect;
 mod errors;
@@ -18,6 +19,7 @@ mod statements;
 mod wire;
 mod write;
 
+pub use codes::{CODES, STATES};
 pub use connection::MySqlConnector;
 pub use dialect::{Flavour, MySqlDialect};
 pub use guard::Tagging;

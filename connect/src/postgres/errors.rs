@@ -1,10 +1,12 @@
-//! SQLSTATEs by class.
+//! What PostgreSQL says when something fails, classified by the table in [`super::codes`].
 
 use std::sync::Arc;
 
 use sqlx::postgres::PgDatabaseError;
 use topology::{Error, ErrorKind, Stage};
 
+use super::codes::CODES;
+use crate::sql::codes::find;
 use crate::sql::error::SqlError;
 
 /// Classifies what the driver said about a statement.
@@ -38,38 +40,17 @@ pub(super) fn classify(description: &'static str, detail: &str, error: sqlx::Err
     }
     let constraint: Option<Arc<str>> = server.constraint().map(Arc::from);
     let kind = kind_of(&code);
-    let ours = Error::new(kind.unwrap_or(ErrorKind::Environment), Stage::Write, description, place)
-        .with_code(code)
-        .with_source(error);
+    let ours = Error::new(kind.unwrap_or(ErrorKind::Environment), Stage::Write, description, place).with_code(code);
     match kind {
-        Some(_) => SqlError { constraint, ..SqlError::known(ours) },
-        None => SqlError { constraint, ..SqlError::unknown(ours) },
+        Some(kind) => SqlError { constraint, ..SqlError::known(SqlError::with_text(kind, ours, error)) },
+        None => SqlError { constraint, ..SqlError::unknown(ours.with_source(error)) },
     }
 }
 
 /// `None` when nobody has classified it.
 fn kind_of(code: &str) -> Option<ErrorKind> {
-    Some(match code {
-        // unique, foreign key (both forms), exclusion (rule E3)
-        "23505" | "23503" | "23001" | "23P01" => ErrorKind::Dependency,
-        // statement too complex for one row's data: index row size and the like; users' triggers (rule E4); check option
-        "54000" | "P0001" | "45000" | "44000" => ErrorKind::Data,
-        // no privilege, read-only server
-        "42501" | "25006" => ErrorKind::Environment,
-        // lock timeout, statement timeout or cancel, idle transaction ended, starting up, shut down
-        "55P03" | "57014" | "25P03" | "25P04" | "57P01" | "57P02" | "57P03" | "57P05" => ErrorKind::Transient,
-        _ => match code.get(..2)? {
-            // data exceptions; not null, check
-            "22" | "23" => ErrorKind::Data,
-            // undefined table, column, type; no unique index for ON CONFLICT; types changed under us; unknown schema: about the statement
-            "42" | "3F" | "0A" => ErrorKind::Schema,
-            // serialisation, deadlock; connection
-            "40" | "08" => ErrorKind::Transient,
-            // authorisation, unknown database, resources, operator, system, internal, corrupted
-            "28" | "3D" | "53" | "58" | "XX" | "F0" => ErrorKind::Environment,
-            _ => return None,
-        },
-    })
+    let of_class = || find(CODES, code.get(..2)?);
+    find(CODES, code).or_else(of_class).map(|line| line.kind)
 }
 
 #[cfg(test)]
@@ -80,15 +61,35 @@ mod tests {
     fn codes_of_rows_sessions_and_schemas_are_told_apart() {
         for (code, kind) in [
             ("23505", Some(ErrorKind::Dependency)),
+            ("23503", Some(ErrorKind::Dependency)),
             ("23502", Some(ErrorKind::Data)),
+            ("23514", Some(ErrorKind::Data)),
             ("22003", Some(ErrorKind::Data)),
+            ("22P02", Some(ErrorKind::Data)),
+            ("P0001", Some(ErrorKind::Data)),
+            ("45000", Some(ErrorKind::Data)),
+            ("40001", Some(ErrorKind::Transient)),
             ("40P01", Some(ErrorKind::Transient)),
+            ("55P03", Some(ErrorKind::Transient)),
+            ("57P03", Some(ErrorKind::Transient)),
+            ("57P01", Some(ErrorKind::Transient)),
+            ("08006", Some(ErrorKind::Transient)),
             ("42P01", Some(ErrorKind::Schema)),
+            ("42703", Some(ErrorKind::Schema)),
+            ("42501", Some(ErrorKind::Environment)),
+            ("25006", Some(ErrorKind::Environment)),
             ("53100", Some(ErrorKind::Environment)),
             ("21000", None),
+            ("P0000", None),
             ("", None),
         ] {
             assert_eq!(kind_of(code), kind, "{code}");
         }
+    }
+
+    #[test]
+    fn the_table_is_sound() {
+        crate::sql::codes::assert_sound(CODES);
+        assert!(CODES.iter().all(|line| matches!(line.code.len(), 2 | 5)));
     }
 }

@@ -31,6 +31,12 @@ impl SqlError {
         SqlError { error, known: false, constraint: None, parent: None }
     }
 
+    /// `ours` with what the server said, unless it said it of a row: such texts hold values (`Duplicate entry 'a@b' for key`), and
+    /// sources are printed in logs.
+    pub(crate) fn with_text(kind: ErrorKind, ours: Error, theirs: sqlx::Error) -> Error {
+        if matches!(kind, ErrorKind::Data | ErrorKind::Dependency) { ours } else { ours.with_source(theirs) }
+    }
+
     /// Its kind.
     pub fn kind(&self) -> ErrorKind {
         self.error.kind

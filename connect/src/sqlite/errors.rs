@@ -1,56 +1,72 @@
-//! SQLite's result codes by class.
+//! What SQLite says when something fails, classified by the tables in [`super::codes`].
 
-use sqlx::error::DatabaseError;
 use topology::{Error, ErrorKind, Stage};
 
+use super::codes::{CODES, MESSAGES};
+use crate::sql::codes::find;
 use crate::sql::error::SqlError;
 
 /// Classifies what the driver said about a statement.
 pub(super) fn classify(description: &'static str, detail: &str, error: sqlx::Error) -> SqlError {
-    let make = |kind, code: Option<String>, error: sqlx::Error| {
+    let make = |kind, code: Option<String>| {
         let mut ours = Error::new(kind, Stage::Write, description, detail);
         ours.code = code;
-        ours.with_source(error)
+        ours
     };
     let sqlx::Error::Database(database) = &error else {
         let kind = match &error {
             sqlx::Error::Io(_) | sqlx::Error::WorkerCrashed | sqlx::Error::PoolClosed => ErrorKind::Transient,
             sqlx::Error::Configuration(_) => ErrorKind::Configuration,
             sqlx::Error::Encode(_) => ErrorKind::Data,
-            _ => return SqlError::unknown(make(ErrorKind::Environment, None, error)),
+            _ => return SqlError::unknown(make(ErrorKind::Environment, None).with_source(error)),
         };
-        return SqlError::known(make(kind, None, error));
+        return SqlError::known(make(kind, None).with_source(error));
     };
     let code: i32 = database.code().and_then(|code| code.parse().ok()).unwrap_or(0);
-    let kind = kind_of(code, database.as_ref());
+    let kind = kind_of(code, database.message());
     let code = Some(format!("sqlite-{code}"));
     match kind {
-        Some(kind) => SqlError::known(make(kind, code, error)),
-        None => SqlError::unknown(make(ErrorKind::Environment, code, error)),
+        Some(kind) => SqlError::known(SqlError::with_text(kind, make(kind, code), error)),
+        None => SqlError::unknown(make(ErrorKind::Environment, code).with_source(error)),
     }
 }
 
-/// Extended result codes; `None` when nobody has classified it.
-fn kind_of(code: i32, error: &dyn DatabaseError) -> Option<ErrorKind> {
-    Some(match code {
-        // UNIQUE, PRIMARYKEY, ROWID; FOREIGNKEY (rule E3)
-        2067 | 1555 | 2579 | 787 => ErrorKind::Dependency,
-        // NOTNULL, CHECK, DATATYPE of STRICT tables, RAISE in users' triggers, TOOBIG, MISMATCH
-        1299 | 275 | 3091 | 1811 | 18 | 20 => ErrorKind::Data,
-        _ => match code & 0xff {
-            // BUSY, LOCKED: another writer; SCHEMA: the statement is prepared again; INTERRUPT
-            5 | 6 | 17 | 9 => ErrorKind::Transient,
-            // PERM, NOMEM, READONLY, IOERR, CORRUPT, FULL, CANTOPEN, PROTOCOL, AUTH, NOTADB
-            3 | 7 | 8 | 10 | 11 | 13 | 14 | 15 | 23 | 26 => ErrorKind::Environment,
-            1 => {
-                let message = error.message();
-                let schema = message.starts_with("no such table")
-                    || message.starts_with("no such column")
-                    || message.contains("has no column named")
-                    || message.starts_with("ON CONFLICT clause does not match");
-                return schema.then_some(ErrorKind::Schema);
-            }
-            _ => return None,
-        },
-    })
+/// The class of an extended result code; `None` when nobody has classified it.
+fn kind_of(code: i32, message: &str) -> Option<ErrorKind> {
+    let of_primary = || find(CODES, &(code & 0xff).to_string());
+    let of_message = || MESSAGES.iter().find(|line| code & 0xff == 1 && message.contains(line.code));
+    find(CODES, &code.to_string()).or_else(of_primary).or_else(of_message).map(|line| line.kind)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn codes_of_rows_files_and_schemas_are_told_apart() {
+        for (code, message, kind) in [
+            (2067, "", Some(ErrorKind::Dependency)),
+            (787, "", Some(ErrorKind::Dependency)),
+            (1299, "", Some(ErrorKind::Data)),
+            (1811, "", Some(ErrorKind::Data)),
+            (5, "", Some(ErrorKind::Transient)),
+            (517, "", Some(ErrorKind::Transient)),
+            (13, "", Some(ErrorKind::Environment)),
+            (778, "", Some(ErrorKind::Environment)),
+            (8, "", Some(ErrorKind::Environment)),
+            (1, "no such table: users", Some(ErrorKind::Schema)),
+            (1, "table users has no column named age", Some(ErrorKind::Schema)),
+            (1, "something new", None),
+            (19, "no such table", None),
+            (0, "", None),
+        ] {
+            assert_eq!(kind_of(code, message), kind, "{code} {message}");
+        }
+    }
+
+    #[test]
+    fn the_tables_are_sound() {
+        crate::sql::codes::assert_sound(CODES);
+        crate::sql::codes::assert_sound(MESSAGES);
+    }
 }

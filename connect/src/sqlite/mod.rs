@@ -4,6 +4,7 @@
 //! `BEGIN IMMEDIATE` takes the write lock at once, so that a claim waits for a zombie's transaction (rules L, L9).
 
 mod bind;
+mod codes;
 mod connection;
 mod dialect;
 mod errors;
@@ -11,6 +12,7 @@ mod guard;
 mod introspect;
 mod statements;
 
+pub use codes::{CODES, MESSAGES};
 pub use connection::SqliteConnector;
 pub use dialect::Sqlite;
 pub use introspect::kind_of;

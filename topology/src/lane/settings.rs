@@ -24,6 +24,8 @@ pub struct RetrySettings {
     pub multiplier: f64,
     /// Longest wait.
     pub cap: Duration,
+    /// Share by which a wait is longer or shorter at random, below 1.
+    pub jitter: f64,
 }
 
 impl Default for RetrySettings {
@@ -34,16 +36,17 @@ impl Default for RetrySettings {
             initial: Duration::from_secs(1),
             multiplier: 2.0,
             cap: Duration::from_secs(30),
+            jitter: 0.2,
         }
     }
 }
 
 impl RetrySettings {
-    /// The wait before attempt `attempt` (the first retry is 1), with ±20 % jitter from `random` so that lanes do not retry in step.
+    /// The wait before attempt `attempt` (the first retry is 1), with jitter from `random` so that lanes do not retry in step.
     pub fn wait(&self, attempt: u32, random: u64) -> Duration {
         let exponent = i32::try_from(attempt.saturating_sub(1)).unwrap_or(i32::MAX).min(64);
         let factor = self.multiplier.powi(exponent);
-        let jitter = 0.8 + 0.4 * (random % 1000) as f64 / 1000.0;
+        let jitter = 1.0 + self.jitter * (2.0 * (random % 1001) as f64 / 1000.0 - 1.0);
         let seconds = (self.initial.as_secs_f64() * factor).min(self.cap.as_secs_f64()) * jitter;
         Duration::from_secs_f64(seconds)
     }
@@ -94,4 +97,23 @@ pub struct LaneSettings {
     pub order: Vec<EntityId>,
     /// Most held rows tried again at once.
     pub held_rows_max: usize,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn waits_double_from_a_second_to_half_a_minute_with_jitter() {
+        let retry = RetrySettings::default();
+        let middle = |attempt| retry.wait(attempt, 500).as_secs_f64().round();
+        assert_eq!([1, 2, 3, 4, 5, 6, 60].map(middle), [1.0, 2.0, 4.0, 8.0, 16.0, 30.0, 30.0]);
+        for random in [0, 250, 999, 1000, u64::MAX] {
+            let wait = retry.wait(1, random);
+            assert!(wait >= Duration::from_millis(799) && wait <= Duration::from_millis(1201), "{wait:?}");
+        }
+        assert!(retry.wait(1, 0) < retry.wait(1, 1000));
+        let exact = RetrySettings { jitter: 0.0, ..retry };
+        assert_eq!(exact.wait(2, 7), Duration::from_secs(2));
+    }
 }
