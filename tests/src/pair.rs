@@ -1,6 +1,6 @@
 //! An example with its databases, its connectors and its workers: what a user has after following its README.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
@@ -51,6 +51,11 @@ impl Pair {
             }
         };
         Pair { running, left, right, config, workers: Mutex::default(), started: AtomicUsize::new(0) }
+    }
+
+    /// What its workers are configured with.
+    pub fn config(&self) -> &Path {
+        &self.config
     }
 
     /// Starts one more worker.

@@ -3,8 +3,10 @@
 use std::collections::BTreeMap;
 use std::net::TcpListener;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
+
+use crate::wait::eventually;
 
 /// The program, built by `./test` beside the test binary.
 ///
@@ -81,6 +83,39 @@ impl Worker {
         self.child.try_wait().expect("it is ours").is_none()
     }
 
+    /// How it ended; `None` while it runs.
+    pub fn ended(&mut self) -> Option<ExitStatus> {
+        self.child.try_wait().expect("it is ours")
+    }
+
+    /// Number of its process.
+    pub fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// Waits until it is frozen (SIGSTOP).
+    ///
+    /// # Panics
+    /// When it is not within `limit`.
+    pub async fn frozen(&self, limit: Duration) {
+        let file = format!("/proc/{}/stat", self.pid());
+        eventually(limit, "the worker is frozen", || async {
+            let stat = std::fs::read_to_string(&file).unwrap_or_default();
+            // The name before the state is in parentheses and may hold anything.
+            let state = stat.rsplit_once(") ").map_or("", |(_, rest)| rest.get(..1).unwrap_or_default());
+            if state == "T" { Ok(()) } else { Err(format!("{state:?}; {}", self.log_tail())) }
+        })
+        .await;
+    }
+
+    /// Bytes of memory that it has now.
+    pub fn resident_bytes(&self) -> u64 {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.pid())).unwrap_or_default();
+        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
+        let kib = line.and_then(|line| line.split_whitespace().next()?.parse::<u64>().ok());
+        kib.unwrap_or(0) * 1024
+    }
+
     /// Body of a path of its HTTP server; `None` while it does not answer.
     pub async fn get(&self, path: &str) -> Option<(u16, String)> {
         let reply = reqwest::get(format!("http://127.0.0.1:{}{path}", self.http)).await.ok()?;
@@ -119,7 +154,8 @@ impl Drop for Worker {
     }
 }
 
-fn sum(text: &str, name: &str, labels: &[&str]) -> f64 {
+/// Sum of all samples of a metric in Prometheus text whose labels hold all of `labels`.
+pub fn sum(text: &str, name: &str, labels: &[&str]) -> f64 {
     text.lines()
         .filter(|line| {
             let rest = line.strip_prefix(name).unwrap_or("#");

@@ -3,6 +3,7 @@
 
 pub mod batch;
 pub mod clock;
+pub mod crash;
 pub mod data;
 pub mod driver;
 pub mod error;

@@ -115,6 +115,7 @@ impl Pipeline {
                 return self.fail(record, None, raw, error, batch);
             }
         };
+        crate::crash::point("decoded");
         self.counts.consumed[usize::from(entity.0)] += 1;
         let fingerprint = fingerprint(&record, raw.key);
         let mut deferred = None;

@@ -434,6 +434,7 @@ impl<'a> PollLoop<'a> {
 
     fn hand_over(&mut self) -> Result<()> {
         if let Some(sealed) = self.lane.seal() {
+            topology::crash::point("sealed");
             self.requests.send(Request::Apply(sealed)).map_err(|_| writer_gone())?;
         }
         Ok(())
@@ -548,10 +549,12 @@ impl<'a> PollLoop<'a> {
                 let _ = list.add_partition_offset(&self.topics[place.0], place.1, Offset::Offset(next_offset));
             }
         }
-        if list.count() > 0
-            && let Err(error) = self.consumer.commit(&list, mode)
-        {
-            tracing::debug!(%error, "cannot commit advisory group offsets");
+        if list.count() > 0 {
+            topology::crash::point("before_group_offsets");
+            if let Err(error) = self.consumer.commit(&list, mode) {
+                tracing::debug!(%error, "cannot commit advisory group offsets");
+            }
+            topology::crash::point("after_group_offsets");
         }
         for PartitionEnd { topic, partition, end, is_drained } in self.consumer.context().take_ends() {
             let Some(index) = self.topic_index.get(&topic).copied() else { continue };

@@ -261,7 +261,14 @@ async fn what_processors_remember_is_committed_with_the_rows_and_read_by_the_nex
     assert_eq!(claim(&mut writer, "t", 0, 2).await.marks, batch.spans[0].marks);
 }
 
+async fn writers_that_start_together_on_a_new_target_all_start(target: &mut Target) {
+    let mut writers: Vec<_> = (0..8).map(|_| target.writer(&[])).collect();
+    let started = futures::future::join_all(writers.iter_mut().map(|writer| writer.create_own_tables())).await;
+    assert!(started.iter().all(Result::is_ok), "{started:?}");
+}
+
 conformance!(
+    writers_that_start_together_on_a_new_target_all_start,
     what_processors_remember_is_committed_with_the_rows_and_read_by_the_next_claim,
     a_restart_moves_a_row_that_is_there_and_an_ordinary_claim_does_not,
     what_a_topic_s_rows_and_held_rows_say_is_read_for_all_its_partitions,

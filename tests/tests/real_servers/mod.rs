@@ -2,6 +2,7 @@
 
 mod capture;
 mod connectors;
+mod crash_points;
 mod flattened;
 mod guards;
 mod logs;

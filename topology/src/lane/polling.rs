@@ -505,6 +505,12 @@ impl Lane {
         if applied.slow_path {
             self.observer.slow_path();
         }
+        // Which of the batch's partitions it was is not counted.
+        if sealed.counts.log_resets > 0
+            && let Some(span) = batch.spans.first()
+        {
+            self.observer.log_reset(&span.task.topic, span.task.partition);
+        }
         for (entity, consumed) in sealed.counts.consumed.iter().enumerate() {
             let entity_id = crate::record::EntityId(entity as u16);
             if *consumed > 0 {

@@ -334,6 +334,9 @@ impl Writer {
                     if mismatches.iter().all(|(_, outcome)| *outcome == CasOutcome::AlreadyApplied) {
                         return self.applied(sealed, Applied::default(), reclaimed, started_us).await;
                     }
+                    if mismatches.iter().any(|(_, outcome)| *outcome == CasOutcome::Fenced) {
+                        self.observer.retried(ErrorKind::Fenced);
+                    }
                     if mismatches.iter().any(|(_, outcome)| *outcome == CasOutcome::Inconsistent) {
                         self.observer.invariant_broken("OFF-2");
                     }

@@ -98,7 +98,9 @@ impl SqlWriter {
         // An error before any row is about the session, whatever its code.
         let about_session = |error: SqlError| Failure::Failed(error.error);
         self.session().begin(!batch.is_progress_only()).await.map_err(about_session)?;
+        topology::crash::point("after_begin");
         self.compare_and_set(batch, excluded).await?;
+        topology::crash::point("after_cas");
         if deferrable {
             self.session().constraints_immediate().await.map_err(about_session)?;
         }
@@ -259,6 +261,7 @@ impl SqlWriter {
         progress: &mut Progress,
     ) -> Result<(), Failure> {
         use super::groups::GroupKind::{Append, Check, Delete, InsertIfAbsent};
+        topology::crash::point(if group.kind == Delete { "after_delete" } else { "after_write" });
         let given = group.changes.len() as u64;
         let unchanged = match group.kind {
             InsertIfAbsent => given.saturating_sub(written.matched + written.differs),
@@ -332,7 +335,10 @@ impl SqlWriter {
     }
 
     async fn commit(&mut self) -> Result<(), Failure> {
-        match self.session().commit().await {
+        topology::crash::point("before_commit");
+        let committed = self.session().commit().await;
+        topology::crash::point("after_commit");
+        match committed {
             Ok(()) => Ok(()),
             // Rule L9: a constraint checked at COMMIT; the server has rolled back and said so.
             Err(error) if error.known && matches!(error.kind(), ErrorKind::Dependency | ErrorKind::Data) => {

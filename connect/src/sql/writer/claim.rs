@@ -94,6 +94,7 @@ impl SqlWriter {
         }
         // An error here is an unknown outcome, but of a claim: claiming again is always safe.
         self.session().commit().await?;
+        topology::crash::point("claim_committed");
         self.held.extend(held);
         Ok(replies.into_iter().map(|reply| reply.expect("one reply per request")).collect())
     }
@@ -115,6 +116,7 @@ impl SqlWriter {
             return Ok(ClaimReply::OtherGroup { group_id: group_id.clone() });
         }
         let owner = [Value::Text(request.owner.to_string())];
+        topology::crash::point("before_claim");
         let raised = session.execute(&statements.raise, &parameters(&[&owner, &group, &task])).await?;
         if raised == 0 {
             let Some(start) = request.start_offset else {
@@ -136,6 +138,7 @@ impl SqlWriter {
             let values = [Value::I64(start), Value::Text(request.generation.to_string())];
             session.execute(&statements.restart, &parameters(&[&values, &task])).await?;
         }
+        topology::crash::point("claim_raised");
         if !self.counts_asserted {
             if session.execute(&statements.assert_counts, &task).await? != 1 {
                 let detail = "the driver counts changed rows instead of matched rows; CLIENT_FOUND_ROWS must be on";

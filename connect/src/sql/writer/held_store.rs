@@ -181,6 +181,7 @@ impl SqlWriter {
             Failure::Schema(_, error) => Failure::Failed(Error { kind: ErrorKind::Environment, ..error }),
             other => other,
         })?;
+        topology::crash::point("held_stored");
         self.supersede(batch, progress).await
     }
 

@@ -209,11 +209,11 @@ impl SqlWriter {
         let session = self.session.as_deref_mut().expect("enter() opened a session");
         if !own_tables_there(session, &self.statements).await? {
             for text in &self.statements.create {
-                if let Err(error) = session.execute_plain(text).await {
-                    // Another worker may be creating them at this moment.
-                    if own_tables_there(session, &self.statements).await? {
-                        continue;
-                    }
+                // Another worker may be creating it at this moment: PostgreSQL then refuses one of the two, and a second try finds it there.
+                if session.execute_plain(text).await.is_err()
+                    && let Err(error) = session.execute_plain(text).await
+                    && !own_tables_there(session, &self.statements).await?
+                {
                     return Err(error);
                 }
             }

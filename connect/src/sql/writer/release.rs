@@ -79,7 +79,12 @@ impl SqlWriter {
             run.push(tried);
         }
         self.release_run(batch, run, &mut releasing, progress).await?;
-        self.delete_released(batch, &releasing.done).await
+        if !releasing.done.is_empty() {
+            topology::crash::point("release_written");
+            self.delete_released(batch, &releasing.done).await?;
+            topology::crash::point("release_deleted");
+        }
+        Ok(())
     }
 
     async fn release_run(
@@ -146,9 +151,6 @@ impl SqlWriter {
 
     /// What is applied is held no more.
     async fn delete_released(&mut self, batch: &ChangeBatch, done: &[(usize, HeldId)]) -> Result<(), Failure> {
-        if done.is_empty() {
-            return Ok(());
-        }
         self.scratch.clear();
         let mut keys = Vec::with_capacity(done.len());
         for (span, id) in done {
