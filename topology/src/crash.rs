@@ -107,6 +107,8 @@ mod armed {
     fn freeze() {
         #[cfg(unix)]
         signal(rustix::process::Signal::STOP);
+        // Unlike SIGKILL it takes a moment until it has reached every thread; this one must not go on meanwhile.
+        std::thread::sleep(std::time::Duration::from_millis(100));
     }
 
     #[cfg(unix)]

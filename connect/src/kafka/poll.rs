@@ -343,6 +343,8 @@ impl<'a> PollLoop<'a> {
         match added.and_then(|()| self.consumer.incremental_assign(&list)) {
             Ok(()) => {
                 self.fetched.insert(place);
+                // librdkafka remembers through a rebalance that we had paused it; nobody else would resume it.
+                self.set_paused(&[place], self.paused_for_writer);
             }
             Err(error) => tracing::warn!(%error, "cannot fetch partition; the group will rebalance"),
         }
