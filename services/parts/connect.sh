@@ -41,7 +41,7 @@ connect_trim_converter() {
 }
 
 connect_start() {
-  sed -e "s|@LISTEN@|$HOST:$(port_of connect)|g" -e "s|@KAFKA@|$HOST:$(port_of kafka)|g" -e "s|@PLUGINS@|$CACHE/plugins|g" \
+  sed -e "s|^exactly.once.source.support=.*|exactly.once.source.support=${TIDELOCK_CONNECT_EXACTLY_ONCE:-enabled}|" -e "s|@LISTEN@|$HOST:$(port_of connect)|g" -e "s|@KAFKA@|$HOST:$(port_of kafka)|g" -e "s|@PLUGINS@|$CACHE/plugins|g" \
     "$SERVICES/conf/connect.properties" >"$CONF/connect.properties"
   find_java
   class_data "connect-$KAFKA_VERSION-$(cksum <<<"$CONNECT_ID" | cut -d' ' -f1)"

@@ -67,6 +67,32 @@ impl Database {
         }
     }
 
+    /// Runs a transaction, `BEGIN` and `COMMIT` included. After an error its connection is closed, so that nothing is left open on it.
+    ///
+    /// # Errors
+    /// What the server says; whether it is committed is then unknown.
+    pub async fn try_transaction(&self, sql: &str) -> Result<(), sqlx::Error> {
+        let sql = sqlx::raw_sql(AssertSqlSafe(sql));
+        match &self.pool {
+            Pool::Mysql(pool) => {
+                let mut connection = pool.acquire().await?;
+                let done = sql.execute(&mut *connection).await;
+                if done.is_err() {
+                    drop(connection.detach());
+                }
+                done.map(drop)
+            }
+            Pool::Postgres(pool) => {
+                let mut connection = pool.acquire().await?;
+                let done = sql.execute(&mut *connection).await;
+                if done.is_err() {
+                    drop(connection.detach());
+                }
+                done.map(drop)
+            }
+        }
+    }
+
     /// Runs statements, separated by `;`, on one connection.
     ///
     /// # Panics

@@ -166,8 +166,17 @@ impl Running {
 
     /// Creates the connectors of the example and waits until all their tasks run.
     pub async fn apply_connectors(&self) {
+        self.apply(|_| true).await;
+    }
+
+    /// As [`Running::apply_connectors`], of one side only.
+    pub async fn apply_connector(&self, side: &Side) {
+        self.apply(|name| name == self.variable(side, "PREFIX")).await;
+    }
+
+    async fn apply(&self, wanted: impl Fn(&str) -> bool) {
         let client = reqwest::Client::new();
-        for (name, config) in self.connectors() {
+        for (name, config) in self.connectors().into_iter().filter(|(name, _)| wanted(name)) {
             let address = format!("{}/connectors/{name}", servers::connect());
             let reply = client.put(format!("{address}/config")).json(&config).send().await.expect("Connect answers");
             let status = reply.status();
@@ -187,6 +196,22 @@ impl Running {
             // Connect restarts it after it has answered.
             tokio::time::sleep(Duration::from_millis(500)).await;
             runs(&client, &address).await;
+        }
+    }
+
+    /// Stops a side's connector, which forgets nothing, or lets it go on (`stop`, `resume`), and waits until it has.
+    pub async fn tell_connector(&self, side: &Side, what: &str) {
+        let client = reqwest::Client::new();
+        let address = format!("{}/connectors/{}", servers::connect(), self.variable(side, "PREFIX"));
+        let reply = client.put(format!("{address}/{what}")).send().await.expect("Connect answers");
+        assert!(reply.status().is_success(), "{address}: {}", reply.status());
+        if what == "resume" {
+            return runs(&client, &address).await;
+        }
+        let deadline = Instant::now() + Duration::from_secs(60);
+        while status_of(&client, &address).await != ["STOPPED"] {
+            assert!(Instant::now() < deadline, "{address} does not stop");
+            tokio::time::sleep(Duration::from_millis(200)).await;
         }
     }
 

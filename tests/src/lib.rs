@@ -3,7 +3,9 @@
 pub mod database;
 pub mod example;
 pub mod group;
+pub mod instance;
 pub mod pair;
+pub mod proxy;
 pub mod scenario;
 pub mod servers;
 pub mod spare;

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use rdkafka::admin::{AdminClient, AdminOptions, NewPartitions, NewTopic, TopicReplication};
 use rdkafka::client::DefaultClientContext;
-use rdkafka::consumer::{BaseConsumer, Consumer};
+use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer};
 use rdkafka::message::OwnedHeaders;
 use rdkafka::producer::{BaseProducer, BaseRecord, Producer};
 use rdkafka::{ClientConfig, Message, Offset, TopicPartitionList};
@@ -152,6 +152,29 @@ pub async fn grow(topic: &str, partitions: usize) {
     let grown = admin().create_partitions([&NewPartitions::new(topic, partitions)], &AdminOptions::new()).await;
     let grown = grown.expect("Kafka answers");
     assert!(grown.iter().all(Result::is_ok), "{grown:?}");
+}
+
+/// Throws away the records of a partition before an offset, as retention does.
+pub async fn forget_before(topic: &str, partition: i32, offset: i64) {
+    let mut list = TopicPartitionList::new();
+    list.add_partition_offset(topic, partition, Offset::Offset(offset)).expect("a place");
+    let deleted = admin().delete_records(&list, &AdminOptions::new()).await.expect("Kafka answers");
+    assert!(deleted.elements().iter().all(|element| element.error().is_ok()), "{deleted:?}");
+}
+
+/// Sets a consumer group's offsets of a topic to its beginning, as an operator's tool does. The group must have no member.
+pub async fn reset_group(group: &str, topic: &str) {
+    let (group, topic) = (group.to_owned(), topic.to_owned());
+    let reset = move || {
+        let consumer: BaseConsumer =
+            client().set("group.id", &group).set("enable.auto.commit", "false").create().expect("a consumer");
+        let mut list = TopicPartitionList::new();
+        for partition in 0..partitions(&consumer, &topic) {
+            list.add_partition_offset(&topic, partition, Offset::Offset(0)).expect("a place");
+        }
+        consumer.commit(&list, CommitMode::Sync).expect("the group has no member");
+    };
+    tokio::task::spawn_blocking(reset).await.expect("the reader does not panic");
 }
 
 /// Deletes a topic and waits until it is gone.

@@ -48,7 +48,8 @@ links:
 
 /// No foreign key here, so that a child can come long before its parent.
 const LEFT_SCHEMA: &str = "CREATE TABLE accounts (id INT PRIMARY KEY, name VARCHAR(40) NOT NULL);
-CREATE TABLE purchases (id INT PRIMARY KEY, account_id INT NOT NULL, amount DECIMAL(12,2) NOT NULL)";
+CREATE TABLE purchases (id INT PRIMARY KEY, account_id INT NOT NULL, amount DECIMAL(12,2) NOT NULL);
+INSERT INTO accounts VALUES (1000, 'before')";
 
 const RIGHT_SCHEMA: &str = "CREATE TABLE accounts (id int PRIMARY KEY, name varchar(40) NOT NULL);
 CREATE TABLE purchases (id int PRIMARY KEY, account_id int NOT NULL REFERENCES accounts (id), amount numeric(12,2) NOT NULL);
@@ -90,14 +91,21 @@ async fn prepare() -> Pair {
         side.tables = &TABLES;
     }
     let mut running = example.named("crash");
-    let publication = format!("{RIGHT_SCHEMA}; CREATE PUBLICATION tidelock FOR TABLE accounts, purchases");
-    running.more_schema = [LEFT_SCHEMA.to_owned(), publication];
-    for side in &example.sides {
-        let schema = if side.server.is_postgres() { "public" } else { running.variable(side, "DATABASE") };
-        let tables = TABLES.map(|table| format!("{schema}.{table}")).join(",");
-        running.set_connector(side, "table.include.list", &tables);
-    }
-    Pair::prepare(running, Some(CONFIG)).await
+    running.more_schema[0] = LEFT_SCHEMA.to_owned();
+    let mysql = example.sides[0];
+    let tables = TABLES.map(|table| format!("{}.{table}", running.variable(&mysql, "DATABASE"))).join(",");
+    running.set_connector(&mysql, "table.include.list", &tables);
+    let pair = Pair::of(running, Some(CONFIG));
+    pair.running.create_databases().await;
+    let mysql = &pair.running.example.sides[0];
+    pair.running.apply_connector(mysql).await;
+    // Its snapshot has seen the tables: what comes now comes as changes.
+    eventually(CATCH_UP, "the snapshot is on the topic", || async {
+        let records = topic::read(&pair.running.topic(mysql, "accounts")).await.len();
+        if records > 0 { Ok(()) } else { Err("nothing yet".to_owned()) }
+    })
+    .await;
+    pair
 }
 
 fn database_of(pair: &Pair, point: &Point) -> String {
@@ -207,9 +215,10 @@ async fn every_point_kills_its_worker_and_the_next_one_ends_where_the_source_is(
     for point in POINTS {
         trials.push(Trial::of(&pair, point).await);
     }
-    // Those at the release of held rows need a parent that comes later.
-    let (mut late, mut early): (Vec<Trial>, Vec<Trial>) =
-        trials.into_iter().partition(|trial| trial.point.name.starts_with("release_"));
+    // Those at the release of held rows need a parent that comes later, and a delete needs a row that is there.
+    let (mut late, mut early): (Vec<Trial>, Vec<Trial>) = trials
+        .into_iter()
+        .partition(|trial| trial.point.name.starts_with("release_") || trial.point.name == "after_delete");
     assert!(!late.is_empty() && !early.is_empty());
     // When each worker is killed at its point, and another one is started,
     for some in early.chunks_mut(AT_ONCE) {

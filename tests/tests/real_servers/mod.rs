@@ -8,6 +8,8 @@ mod guards;
 mod logs;
 mod mysql_session;
 mod outages;
+mod recovery;
 mod scenarios;
 mod stack;
+mod torture;
 mod types;

@@ -1,4 +1,5 @@
-//! One side's part of the load: random transactions on rows of its own, and a journal of every change that was committed.
+//! One side's part of the load: random transactions on rows of its own, a journal of every change that was committed, and a shadow of every
+//! row as it was last committed.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
@@ -9,41 +10,56 @@ use rand::seq::IteratorRandom;
 use tidelock_tests::database::Database;
 
 /// Parents first.
-pub(super) const TABLES: [&str; 3] = ["accounts", "purchases", "items"];
+pub(in crate::real_servers) const TABLES: [&str; 3] = ["accounts", "purchases", "items"];
 /// Accounts that get a third of all changes.
 const HOT_ROWS: usize = 5;
+/// How long a server may refuse a transaction: the tests stop servers for much less.
+const PATIENCE: Duration = Duration::from_secs(120);
 
 /// One row of ours.
 #[derive(Clone, Debug)]
 struct Row {
     name: String,
     version: i64,
-    /// Row of the table before that it refers to.
+    amount: String,
+    note: Option<String>,
+    /// Row of the table before that it refers to; 0 for none.
     parent: i64,
 }
 
 /// What was done, one line per change event that the log must show.
 #[derive(Debug, Default)]
-pub(super) struct Journal {
+pub(in crate::real_servers) struct Journal {
     lines: Vec<String>,
     changes: usize,
+    rows: [Vec<String>; 3],
 }
 
 impl Journal {
     /// Number of changes; a key change is one.
-    pub(super) fn changes(&self) -> usize {
+    pub(in crate::real_servers) fn changes(&self) -> usize {
         self.changes
     }
 
+    /// Number of lines.
+    pub(in crate::real_servers) fn line_count(&self) -> usize {
+        self.lines.len()
+    }
+
     /// The lines, sorted.
-    pub(super) fn lines(&self) -> Vec<String> {
+    pub(in crate::real_servers) fn lines(&self) -> Vec<String> {
         let mut lines = self.lines.clone();
         lines.sort();
         lines
     }
 
+    /// The side's rows of a table as they were last committed, as [`row_query`] answers.
+    pub(in crate::real_servers) fn rows(&self, table: usize) -> &[String] {
+        &self.rows[table]
+    }
+
     /// The line of a row of a history table (topic, operation, key, row). A delete is known by its key: PostgreSQL's log has no more of it.
-    pub(super) fn line_of_history(row: &str) -> String {
+    pub(in crate::real_servers) fn line_of_history(row: &str) -> String {
         let mut parts = row.splitn(4, '|');
         let mut next = || parts.next().unwrap_or_default();
         let (topic, operation, key, row) = (next(), next(), next(), next());
@@ -57,8 +73,14 @@ impl Journal {
     }
 }
 
+/// Asks for all of a table's rows, in the form of [`Journal::rows`].
+pub(in crate::real_servers) fn row_query(table: usize) -> String {
+    let reference = ["0", "account_id", "purchase_id"][table];
+    format!("SELECT id, name, version, amount, note, {reference} FROM {}", TABLES[table])
+}
+
 /// One side of the load.
-pub(super) struct Side {
+pub(in crate::real_servers) struct Side {
     database: Database,
     random: StdRng,
     word: &'static str,
@@ -70,11 +92,13 @@ pub(super) struct Side {
     /// The transaction being put together: statements, and what they will have done.
     sql: Vec<String>,
     lines: Vec<String>,
+    /// Transactions so far; each leaves its number in `commits`.
+    number: u64,
 }
 
 impl Side {
     /// `class`: what its ids are modulo 2.
-    pub(super) fn new(database: Database, class: i64, random: StdRng) -> Side {
+    pub(in crate::real_servers) fn new(database: Database, class: i64, random: StdRng) -> Side {
         let word = if class == 1 { "left" } else { "right" };
         Side {
             database,
@@ -87,11 +111,12 @@ impl Side {
             journal: Journal::default(),
             sql: Vec::new(),
             lines: Vec::new(),
+            number: 0,
         }
     }
 
     /// Commits random transactions until `changes` are done, about `rate` a second.
-    pub(super) async fn run(mut self, changes: usize, rate: f64) -> Journal {
+    pub(in crate::real_servers) async fn run(mut self, changes: usize, rate: f64) -> Journal {
         for _ in 0..HOT_ROWS * 4 {
             let account = self.insert(0, 0);
             let purchase = self.insert(1, account);
@@ -107,6 +132,13 @@ impl Side {
             self.commit().await;
             let due = started + Duration::from_secs_f64(self.journal.changes as f64 / rate);
             tokio::time::sleep_until(due.into()).await;
+        }
+        for (table, rows) in self.rows.iter().enumerate() {
+            let line = |(id, row): (&i64, &Row)| {
+                let Row { name, version, amount, note, parent } = row;
+                format!("{id}|{name}|{version}|{amount}|{}|{parent}", note.as_deref().unwrap_or("NULL"))
+            };
+            self.journal.rows[table] = rows.iter().map(line).collect();
         }
         self.journal
     }
@@ -174,12 +206,13 @@ impl Side {
     fn insert(&mut self, table: usize, parent: i64) -> i64 {
         self.next_name += 1;
         let (id, name) = (self.id(), format!("{} {}", self.word, self.next_name));
-        self.insert_row(table, id, Row { name, version: 1, parent });
+        self.insert_row(table, id, Row { name, version: 1, amount: String::new(), note: None, parent });
         id
     }
 
     fn insert_row(&mut self, table: usize, id: i64, row: Row) {
-        let amount = self.amount();
+        let row = Row { amount: self.amount(), note: None, ..row };
+        let amount = &row.amount;
         let (column, parent) = match table {
             0 => ("", String::new()),
             1 => (", account_id", format!(", {}", row.parent)),
@@ -202,11 +235,13 @@ impl Side {
         let amount = self.amount();
         let Some(row) = self.rows[table].get_mut(&id) else { return };
         row.version += 1;
-        let note = if row.version % 3 == 0 { "NULL".to_owned() } else { format!("'note {}'", row.version) };
+        row.note = (row.version % 3 != 0).then(|| format!("note {}", row.version));
+        let note = row.note.as_ref().map_or_else(|| "NULL".to_owned(), |note| format!("'{note}'"));
         self.sql.push(format!(
             "UPDATE {} SET version = {}, amount = {amount}, note = {note} WHERE id = {id}",
             TABLES[table], row.version
         ));
+        row.amount = amount;
         self.lines.push(format!("u {} {} {}", TABLES[table], row.name, row.version));
         self.journal.changes += 1;
     }
@@ -247,12 +282,25 @@ impl Side {
         self.delete(0, account);
     }
 
+    /// An error leaves open whether the transaction is committed. It is sent again then; if it was, its number is there already.
     async fn commit(&mut self) {
         let statements = std::mem::take(&mut self.sql);
         if statements.is_empty() {
             return;
         }
-        self.database.run(&format!("BEGIN; {}; COMMIT", statements.join("; "))).await;
+        self.number += 1;
+        let sql = format!("BEGIN; INSERT INTO commits VALUES ({}); {}; COMMIT", self.number, statements.join("; "));
+        let deadline = Instant::now() + PATIENCE;
+        while let Err(error) = self.database.try_transaction(&sql).await {
+            let was_committed = error
+                .as_database_error()
+                .is_some_and(|error| error.is_unique_violation() && error.message().contains("commits"));
+            if was_committed {
+                break;
+            }
+            assert!(Instant::now() < deadline, "{}: {error}\n{sql}", self.database.name);
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
         self.journal.lines.append(&mut self.lines);
     }
 }

@@ -50,6 +50,8 @@ async fn what_happens_while_a_server_is_down_arrives_when_it_is_back(pair: Arc<P
         "A025",
         Some("with `tuning.retry.cap_ms: 5000`: by default the last wait alone may be longer than the scenarios' 10 s"),
     );
+    let _state = scenario("A026", Some("the engine's state is in the target: A025 stops both"));
+    let _films = scenario("D009", Some("on the blog's tables, as a part of A025"));
     // Given: workers that run, and rows in step.
     pair.start_worker_with(&[("TIDELOCK_TUNING__RETRY__CAP_MS", RETRY_CAP_MS)]).await;
     pair.ready().await;
