@@ -4,6 +4,8 @@ use std::path::PathBuf;
 
 use clap::{Parser, Subcommand, ValueEnum};
 
+use crate::commands::dlq::{DlqFilter, HeldId};
+
 /// Keeps databases in step, in both directions, over Kafka, exactly once.
 ///
 /// Exit codes: 0 done, 1 error while running, 2 wrong configuration, 3 drain timed out.
@@ -51,6 +53,12 @@ pub(crate) enum Command {
         #[arg(long, env = "TIDELOCK_STATUS_URL")]
         url: Option<String>,
     },
+    /// Held rows of the targets: list, show, try again, throw away. Row values are shown only with --raw.
+    Dlq {
+        /// What to do.
+        #[command(subcommand)]
+        action: Dlq,
+    },
     /// Create, update and look at the Debezium connectors of a Kafka Connect cluster.
     #[cfg(feature = "rest")]
     Connectors {
@@ -89,6 +97,84 @@ pub(crate) enum DescribeFormat {
     Text,
     /// A diagram in Mermaid.
     Mermaid,
+}
+
+/// Actions of `dlq`.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Dlq {
+    /// One row per held record, oldest first; superseded ones only with --state superseded.
+    List {
+        #[command(flatten)]
+        filter: DlqFilter,
+        /// Rows at most; 0: all.
+        #[arg(long, default_value_t = 100)]
+        limit: usize,
+        /// As JSON.
+        #[arg(long)]
+        json: bool,
+    },
+    /// Everything that is known of one record.
+    Show {
+        /// topic/partition/offset/ordinal, as `list` shows it.
+        id: HeldId,
+        #[command(flatten)]
+        filter: DlqFilter,
+        /// Also the bytes of key, value and headers: these hold row values.
+        #[arg(long, value_enum, num_args = 0..=1, default_missing_value = "base64")]
+        raw: Option<RawForm>,
+        /// As JSON.
+        #[arg(long)]
+        json: bool,
+    },
+    /// Try dead records again, in order. A running worker does it within a few seconds. Records that a later change of their row has overtaken are
+    /// left out. Parked ones that are named by id or --state are tried now instead of later.
+    Replay {
+        /// topic/partition/offset/ordinal, as `list` shows it.
+        ids: Vec<HeldId>,
+        #[command(flatten)]
+        filter: DlqFilter,
+        /// Also those that a later change has overtaken: they overwrite what is newer.
+        #[arg(long)]
+        force: bool,
+        /// All dead records.
+        #[arg(long)]
+        all: bool,
+        /// As JSON.
+        #[arg(long)]
+        json: bool,
+    },
+    /// Delete held records for good. By a filter only dead ones, unless --state says otherwise.
+    Discard {
+        /// topic/partition/offset/ordinal, as `list` shows it.
+        ids: Vec<HeldId>,
+        #[command(flatten)]
+        filter: DlqFilter,
+        /// Without ids: yes, all that the filter finds.
+        #[arg(long)]
+        yes: bool,
+        /// As JSON.
+        #[arg(long)]
+        json: bool,
+    },
+}
+
+/// Forms of `dlq show --raw`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum RawForm {
+    /// RFC 4648.
+    Base64,
+    /// Two digits per byte.
+    Hex,
+}
+
+impl RawForm {
+    /// As it is said.
+    pub(crate) fn word(self) -> &'static str {
+        match self {
+            RawForm::Base64 => "base64",
+            RawForm::Hex => "hex",
+        }
+    }
 }
 
 /// Actions of `connectors`.

@@ -4,6 +4,8 @@
 mod batches;
 #[path = "conformance/claims.rs"]
 mod claims;
+#[path = "conformance/dlq.rs"]
+mod dlq;
 #[path = "conformance/faults.rs"]
 mod faults;
 #[path = "conformance/held.rs"]

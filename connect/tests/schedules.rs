@@ -36,7 +36,7 @@ const CALM_MAX: Duration = Duration::from_secs(60);
 
 /// Short waits, but the attempts of a half that waits for its other half last longer than any chaos.
 const HELD: HeldLimits =
-    HeldLimits { retry_first_ms: 20, retry_cap_ms: 3000, dead_after_ms: 3_600_000, attempts_max: None };
+    HeldLimits { retry_first_ms: 20, retry_cap_ms: 3000, dead_after_ms: 3_600_000, ..HeldLimits::USUAL };
 
 struct Schedule<'a> {
     seed: Seed,

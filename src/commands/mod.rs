@@ -5,6 +5,7 @@ mod capture;
 #[cfg(feature = "rest")]
 pub(crate) mod connectors;
 mod describe;
+pub(crate) mod dlq;
 pub(crate) mod init;
 mod status;
 
@@ -40,6 +41,10 @@ pub(crate) fn run(cli: Cli) -> Result<()> {
         Command::Status { json, url } => {
             let config = config::load(&cli.config)?.config;
             block_on(status::run(&config, url.as_deref(), json))
+        }
+        Command::Dlq { action } => {
+            let config = config::load(&cli.config)?.config;
+            block_on(dlq::run(&config, action))
         }
         #[cfg(feature = "rest")]
         Command::Connectors { url, action } => connectors::run(&url, action),

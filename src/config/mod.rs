@@ -33,7 +33,7 @@ pub(crate) use problem::{Problem, Problems};
 pub(crate) use service::{Http, Log, LogFormat};
 pub(crate) use setting::Named;
 pub(crate) use site::{Format, GuardChoice, JsonColumns, JsonDecimals, JsonUnit, Records, Site, SiteKind};
-pub(crate) use tuning::{Start, Tuning, parse_start};
+pub(crate) use tuning::{Parked, Start, Tuning, format_instant, parse_start};
 
 use setting::{Setting, section};
 

@@ -58,6 +58,11 @@ const ENTITY: &[(&str, &str, &str)] = &[
         "`exact`",
         "Digits of a second that the target has no room for: `exact` refuses the record, `cut` cuts them off, towards the past. A field can say it for itself.",
     ),
+    (
+        "parked",
+        "as in `tuning.parked`",
+        "When a row that waits for another one is given up: `{ attempts: 3, dead_after_seconds: 60 }`, either or both; `attempts: 0`: only time counts.",
+    ),
     ("when", "", "Row filter. Not in this version."),
 ];
 

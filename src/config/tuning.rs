@@ -49,8 +49,20 @@ section! {
 section! {
     /// Held rows.
     Parked {
-        /// Seconds after which a waiting row is declared dead.
+        /// Seconds after which a waiting row is declared dead. An entity can say it for itself.
         dead_after_seconds: u64 = 3600;
+        /// Tries after which a waiting row is declared dead, the first one included; 0: only time counts. An entity can say it for itself.
+        attempts: u64 = 0;
+        /// Milliseconds before the first new try, 1–1000; each wait is twice the one before. What it waits for mostly wakes it earlier.
+        initial_ms: u64 = 500;
+        /// Longest wait in milliseconds.
+        cap_ms: u64 = 30_000;
+        /// Rows of one entity that may wait in one partition; then the partition pauses until there is room.
+        rows: u64 = 100_000;
+        /// Mebibytes of records of one entity that may wait in one partition; then the partition pauses until there is room.
+        megabytes: u64 = 256;
+        /// Hours after which dead rows that a later change has made history are deleted; 0: never.
+        superseded_hours: u64 = 168;
     }
 }
 
@@ -141,7 +153,8 @@ fn days_since_epoch(year: i64, month: u32, day: u32) -> Option<i64> {
     Some(years + i64::from(months) + i64::from(day) - 719_163)
 }
 
-fn format_instant(milliseconds: i64) -> String {
+/// Milliseconds since 1970 as `YYYY-MM-DDThh:mm:ssZ`.
+pub(crate) fn format_instant(milliseconds: i64) -> String {
     let (mut days, rest) = (milliseconds.div_euclid(86_400_000), milliseconds.rem_euclid(86_400_000) / 1000);
     let mut year = 1970;
     let mut month = 1;
@@ -180,6 +193,12 @@ impl Tuning {
         range("retry.cap_ms", self.retry.cap_ms as f64, self.retry.initial_ms as f64, 3_600_000.0);
         range("retry.jitter", self.retry.jitter, 0.0, 0.9);
         range("parked.dead_after_seconds", self.parked.dead_after_seconds as f64, 1.0, 31_536_000.0);
+        range("parked.attempts", self.parked.attempts as f64, 0.0, 1_000_000.0);
+        range("parked.initial_ms", self.parked.initial_ms as f64, 1.0, 1000.0);
+        range("parked.cap_ms", self.parked.cap_ms as f64, self.parked.initial_ms as f64, 3_600_000.0);
+        range("parked.rows", self.parked.rows as f64, 1.0, 1_000_000_000.0);
+        range("parked.megabytes", self.parked.megabytes as f64, 1.0, 1_048_576.0);
+        range("parked.superseded_hours", self.parked.superseded_hours as f64, 0.0, 87_600.0);
         range("dead.ratio", self.dead.ratio, f64::MIN_POSITIVE, 1.0);
         range("dead.window", self.dead.window as f64, 1.0, 1_000_000.0);
         range("dead.run_length", self.dead.run_length as f64, 1.0, 1_000_000_000.0);

@@ -1,6 +1,7 @@
 //! The observer of one lane: Prometheus handles, resolved when the lane starts or claims a partition, and the lane's place on the
 //! status board.
 
+use std::cell::RefCell;
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex};
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
@@ -29,6 +30,8 @@ struct PartitionHandles {
     next_offset: IntGauge,
     epoch: IntGauge,
     paused: IntGauge,
+    /// Why it is paused, as last logged: a partition that tries again and again says it once.
+    told: RefCell<Option<String>>,
 }
 
 /// Listens to one lane.
@@ -96,6 +99,7 @@ impl LaneMetrics {
                 next_offset: self.metrics.next_offset.with_label_values(&labels),
                 epoch: self.metrics.epoch.with_label_values(&labels),
                 paused: self.metrics.partition_paused.with_label_values(&labels),
+                told: RefCell::default(),
             }
         });
         set(handles);
@@ -154,7 +158,12 @@ impl LaneObserver for LaneMetrics {
     }
 
     fn progress(&self, topic: &str, partition: i32, next_offset: i64) {
-        self.with_partition(topic, partition, |handles| handles.next_offset.set(next_offset));
+        self.with_partition(topic, partition, |handles| {
+            handles.next_offset.set(next_offset);
+            if handles.told.take().is_some() {
+                tracing::info!(direction = %self.direction, topic, partition, next_offset, "the partition goes on");
+            }
+        });
         lock(&self.board).partition(topic, partition).next_offset = next_offset;
     }
 
@@ -164,7 +173,18 @@ impl LaneObserver for LaneMetrics {
     }
 
     fn partition_paused(&self, topic: &str, partition: i32, reason: Option<&Error>) {
-        self.with_partition(topic, partition, |handles| handles.paused.set(i64::from(reason.is_some())));
+        self.with_partition(topic, partition, |handles| {
+            handles.paused.set(i64::from(reason.is_some()));
+            // Waiting for other partitions (rule A6) is part of a start, and a log that differs (rule L7) is logged where it is seen.
+            let tells = |error: &&Error| matches!(error.kind, ErrorKind::Schema | ErrorKind::Dependency);
+            let Some(error) = reason.filter(tells) else { return };
+            let text = error.to_string();
+            if handles.told.borrow().as_ref() != Some(&text) {
+                let class = error.kind.name();
+                tracing::warn!(direction = %self.direction, topic, partition, class, error = %text, "the partition is paused");
+                handles.told.replace(Some(text));
+            }
+        });
         lock(&self.board).partition(topic, partition).paused = reason.map(|error| with_causes(error));
     }
 

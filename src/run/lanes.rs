@@ -18,7 +18,7 @@ use topology::{Error, ErrorKind, Result, Stage};
 
 use super::plan::Plan;
 use super::topics;
-use crate::config::{Config, Kafka, Start};
+use crate::config::{Config, Kafka, Parked, Start};
 use crate::sites;
 
 /// Progress without rows is committed this often (rule L8).
@@ -188,24 +188,54 @@ fn pipeline(shared: &Shared, plan: &Plan) -> Result<Pipeline> {
 }
 
 fn sink(config: &Config, plan: &Plan) -> Box<dyn SinkWriter> {
-    let tables: Vec<SinkTable> =
-        plan.entities.iter().map(|entity| SinkTable { table: entity.table(), snapshot: entity.snapshot }).collect();
+    let held = held_limits(&config.tuning.parked);
+    let tables: Vec<SinkTable> = plan
+        .entities
+        .iter()
+        .zip(&plan.direction.entities)
+        .map(|(entity, declared)| SinkTable {
+            table: entity.table(),
+            snapshot: entity.snapshot,
+            held: declared.declaration.parked.map(|own| HeldLimits {
+                attempts_max: own.attempts.map_or(held.attempts_max, attempts_max),
+                dead_after_ms: own.dead_after_seconds.map_or(held.dead_after_ms, milliseconds),
+                ..held
+            }),
+        })
+        .collect();
     let direction = &plan.direction;
     // Only what comes back needs a mark; history tables are read by nobody.
     let tagged = direction.two_way && direction.mode == WriteMode::Mirror;
     let from = tagged.then_some(direction.source.as_str());
     let connector = sites::connector(config, &direction.target, from).expect("the plan opened a session there");
-    let (parked, dead) = (&config.tuning.parked, &config.tuning.dead);
+    let dead = &config.tuning.dead;
     let options = WriterOptions {
         tables,
-        held: HeldLimits {
-            dead_after_ms: i64::try_from(parked.dead_after_seconds * 1000).unwrap_or(i64::MAX),
-            ..HeldLimits::default()
-        },
+        held,
         dead: Some(DeadLimit { ratio: dead.ratio, window: dead.window, run_length: dead.run_length }),
         advance_sequences: true,
     };
     Box::new(SqlWriter::new(connector, options))
+}
+
+fn milliseconds(seconds: u64) -> i64 {
+    i64::try_from(seconds.saturating_mul(1000)).unwrap_or(i64::MAX)
+}
+
+fn attempts_max(attempts: u64) -> Option<i64> {
+    i64::try_from(attempts).ok().filter(|attempts| *attempts > 0)
+}
+
+fn held_limits(parked: &Parked) -> HeldLimits {
+    HeldLimits {
+        retry_first_ms: i64::try_from(parked.initial_ms).unwrap_or(i64::MAX),
+        retry_cap_ms: i64::try_from(parked.cap_ms).unwrap_or(i64::MAX),
+        dead_after_ms: milliseconds(parked.dead_after_seconds),
+        attempts_max: attempts_max(parked.attempts),
+        rows_max: parked.rows,
+        bytes_max: parked.megabytes.saturating_mul(1024 * 1024),
+        superseded_kept_ms: Some(milliseconds(parked.superseded_hours.saturating_mul(3600))).filter(|kept| *kept > 0),
+    }
 }
 
 /// As the engine spells it.

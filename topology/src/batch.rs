@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 use crate::data::{Arena, CellRange, Column, Layout};
 use crate::error::{Error, ErrorKind, Stage};
 use crate::ledger::TaskSpan;
-use crate::record::{EntityId, Raw, Record, Slot};
+use crate::record::{EntityId, Raw, Record, Slot, Source};
 
 /// How rows of an entity are written.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -157,6 +157,8 @@ pub struct DeadRecord {
     pub stage: Stage,
     /// What failed, for what; no row values.
     pub message: String,
+    /// Its place in the source's log, if it could be read.
+    pub source: Source,
     /// The original bytes.
     pub raw: Raw,
 }
@@ -172,6 +174,7 @@ impl DeadRecord {
             kind: error.kind,
             stage: error.stage,
             message: error.to_string(),
+            source: record.source,
             raw: record.raw,
         }
     }

@@ -42,8 +42,8 @@ pub struct Applied {
     pub outcomes: Vec<(EntityId, OutcomeCounts)>,
     /// True when the batch took the slow path (rule E4).
     pub slow_path: bool,
-    /// Partitions whose topic must pause, with the reason (rule E5). Their records were *not* applied and their spans not moved;
-    /// the rest of the batch was.
+    /// Partitions that must pause, with the reason: `Schema`, with all of their topic (rule E5); `Dependency`, because too much waits in them
+    /// (rule H5). Their records were *not* applied and their spans not moved; the rest of the batch was.
     pub paused: Vec<(TaskKey, Error)>,
 }
 

@@ -146,7 +146,8 @@ pub(crate) fn child(arguments: &[String]) -> Result<(), String> {
                 Pipeline::new(Box::new(decoder), graph, vec![settings])
             }),
             sink: Box::new(move || {
-                let tables = vec![SinkTable { table: (*sink_plan.table).clone(), snapshot: SnapshotMode::Upsert }];
+                let tables =
+                    vec![SinkTable { table: (*sink_plan.table).clone(), snapshot: SnapshotMode::Upsert, held: None }];
                 let connector = engine.connector(&sink_database).expect("the address was read before");
                 let options =
                     WriterOptions { tables, held: HeldLimits::default(), dead: None, advance_sequences: false };

@@ -16,6 +16,11 @@ pub const MOVED: &str = "tidelock_moved";
 /// Written inside writing transactions so that the trigger capture of SQLite can tell the engine's changes.
 pub const ORIGIN: &str = "tidelock_origin";
 
+/// State of a dead row that is to be tried again, in its turn: `dlq replay` sets it, the lane that owns the partition executes it.
+pub const REPLAY: &str = "replay";
+/// `waits_for` of a dead row whose key has a newer row that did not replace all of it (rule H4): only a person may force it.
+pub const OVERTAKEN: &str = "overtaken";
+
 /// Primary key of the ledger.
 const TASK_COLUMNS: [(&str, OwnType); 4] =
     [("pipeline", Name), ("direction", Name), ("topic", Name), ("partition", Int32)];
@@ -37,7 +42,7 @@ const PROGRESS_COLUMNS: [(&str, OwnType); 12] = [
 ];
 
 /// All columns of `tidelock_held` in order: type and whether NULL may stand there. Rows are inserted in this layout.
-pub const HELD_COLUMNS: [(&str, OwnType, bool); 22] = [
+pub const HELD_COLUMNS: [(&str, OwnType, bool); 25] = [
     ("pipeline", Name, false),
     ("direction", Name, false),
     ("topic", Name, false),
@@ -60,6 +65,9 @@ pub const HELD_COLUMNS: [(&str, OwnType, bool); 22] = [
     ("raw_key", Bytes, true),
     ("raw_value", Bytes, true),
     ("headers", Bytes, false),
+    ("source_position", Name, true),
+    ("committed_at_ms", Int64, true),
+    ("engine", Name, true),
 ];
 
 /// All columns of `tidelock_moved`; the first three are its key. `pair` holds a hash of the entity: four names would be too long a key.
@@ -154,7 +162,7 @@ pub struct Statements {
     pub lock_read: String,
     /// → milliseconds.
     pub now: String,
-    /// task → key_hash, state, waits_for, retry_at_ms, in order of offsets; those with a key that are not history.
+    /// task → key_hash, state, waits_for, retry_at_ms, entity, bytes of the value, in order of offsets; those that are not history.
     pub held_keys: String,
     /// task, offset, ordinal → attempts, first_failed_at_ms.
     pub held_age: String,
@@ -168,6 +176,18 @@ pub struct Statements {
     pub held_vacating: String,
     /// A full image passed: older held rows of the key are history (rule H4): task, key_hash, offset.
     pub held_supersede: String,
+    /// The same for dead rows only: task, key_hash, offset.
+    pub held_supersede_dead: String,
+    /// A newer row did not replace all of what dead rows would have brought (rule H4): retry_at_ms, task, key_hash, offset.
+    pub held_overtake: String,
+    /// A truncate makes history of the dead rows before it: task, entity, offset.
+    pub held_supersede_entity: String,
+    /// The first row of a key that waits and is not due: task, key_hash → offset or NULL.
+    pub held_first_waiting: String,
+    /// Rows of a key behind an offset wait again: retry_at_ms, task, key_hash, offset.
+    pub held_hold_behind: String,
+    /// task, age in ms: history that nobody needs any more.
+    pub held_purge: String,
     /// A parent came (rule H2): waits_for.
     pub held_wake: String,
     /// pipeline, direction, pair → state, locked.
@@ -182,7 +202,8 @@ pub struct Statements {
 
 const WHERE_DIRECTION: &str = "WHERE [pipeline] = {name} AND [direction] = {name}";
 const WHERE_PAIR: &str = "WHERE [pipeline] = {name} AND [direction] = {name} AND [pair] = {name}";
-const FOLLOWERS: &str = "WHERE {task} AND [state] = 'queued' AND [key_hash] = {i64}";
+const FOLLOWERS: &str = "WHERE {task} AND [state] IN ('queued', 'replay') AND [key_hash] = {i64}";
+const OLDER_DEAD: &str = "WHERE {task} AND [key_hash] = {i64} AND [offset] < {i64} AND [state] IN ('dead', 'replay')";
 
 impl Statements {
     /// Builds all texts.
@@ -221,7 +242,7 @@ impl Statements {
                 "SELECT [partition], [next_offset], [generation] FROM [tidelock_progress] {WHERE_DIRECTION} AND [topic] = {{name}}"
             )),
             topic_held: text(&format!(
-                "SELECT COUNT(*) FROM [tidelock_held] {WHERE_DIRECTION} AND [topic] = {{name}} AND [state] IN ('parked', 'queued') \
+                "SELECT COUNT(*) FROM [tidelock_held] {WHERE_DIRECTION} AND [topic] = {{name}} AND [state] IN ('parked', 'queued', 'replay') \
                  AND [timestamp_ms] < {{i64}} AND ([retry_at_ms] <= {{now}} OR ([state] = 'parked' AND COALESCE([code], '') <> 'half-waits'))"
             )),
             backend: text("SELECT [backend_id] FROM [tidelock_progress] WHERE {task}"),
@@ -233,8 +254,8 @@ impl Statements {
             lock_read: text("SELECT [epoch], [owner], [next_offset] FROM [tidelock_progress] WHERE {task}{lock}"),
             now: text("SELECT {now}"),
             held_keys: text(
-                "SELECT [key_hash], [state], [waits_for], [retry_at_ms] FROM [tidelock_held] \
-                 WHERE {task} AND [state] <> 'superseded' AND [key_hash] IS NOT NULL ORDER BY [offset], [ordinal]",
+                "SELECT [key_hash], [state], [waits_for], [retry_at_ms], [entity], COALESCE(LENGTH([raw_value]), 0) FROM [tidelock_held] \
+                 WHERE {task} AND [state] <> 'superseded' ORDER BY [offset], [ordinal]",
             ),
             held_age: text("SELECT [attempts], [first_failed_at_ms] FROM [tidelock_held] WHERE {held}"),
             held_fail: text(
@@ -250,6 +271,24 @@ impl Statements {
             held_supersede: text(
                 "UPDATE [tidelock_held] SET [state] = 'superseded' WHERE {task} AND [key_hash] = {i64} AND [offset] < {i64}",
             ),
+            held_supersede_dead: text(&format!("UPDATE [tidelock_held] SET [state] = 'superseded' {OLDER_DEAD}")),
+            held_overtake: text(&format!(
+                "UPDATE [tidelock_held] SET [state] = 'dead', [waits_for] = '{OVERTAKEN}', [retry_at_ms] = {{i64}} {OLDER_DEAD}"
+            )),
+            held_supersede_entity: text(
+                "UPDATE [tidelock_held] SET [state] = 'superseded' WHERE {task} AND [entity] = {name} AND [offset] < {i64} \
+                 AND [state] IN ('dead', 'replay')",
+            ),
+            held_first_waiting: text(
+                "SELECT MIN([offset]) FROM [tidelock_held] WHERE {task} AND [key_hash] = {i64} \
+                 AND [state] IN ('parked', 'queued', 'replay') AND [retry_at_ms] > {now}",
+            ),
+            held_hold_behind: text(&format!(
+                "UPDATE [tidelock_held] SET [retry_at_ms] = {{i64}} {FOLLOWERS} AND [offset] > {{i64}}"
+            )),
+            held_purge: text(
+                "DELETE FROM [tidelock_held] WHERE {task} AND [state] = 'superseded' AND [first_failed_at_ms] < {now} - {i64}",
+            ),
             held_wake: text(
                 "UPDATE [tidelock_held] SET [retry_at_ms] = {now} WHERE [waits_for] = {name} AND [state] = 'parked' \
                  AND [retry_at_ms] > {now}",
@@ -260,7 +299,7 @@ impl Statements {
                 "DELETE FROM [tidelock_moved] {WHERE_DIRECTION} AND [created_at_ms] < {{now}} - {{i64}}"
             )),
             held_clear_entity: text(&format!(
-                "DELETE FROM [tidelock_held] {WHERE_DIRECTION} AND [entity] = {{name}} AND [state] <> 'dead'"
+                "DELETE FROM [tidelock_held] {WHERE_DIRECTION} AND [entity] = {{name}} AND [state] NOT IN ('dead', 'replay')"
             )),
         }
     }
@@ -284,13 +323,13 @@ pub(crate) fn progress_text(dialect: &dyn Dialect, tasks: usize) -> String {
 }
 
 /// Due rows of some tasks of one direction (rules H2, H3): pipeline, direction, (topic, partition)…, limit → topic, partition, offset,
-/// ordinal, attempts, timestamp_ms, raw_key, raw_value, headers.
+/// ordinal, attempts, timestamp_ms, raw_key, raw_value, headers, state.
 pub(crate) fn due_text(dialect: &dyn Dialect, tasks: usize) -> String {
     expand(
         dialect,
         &format!(
-            "SELECT [topic], [partition], [offset], [ordinal], [attempts], [timestamp_ms], [raw_key], [raw_value], [headers] \
-             FROM [tidelock_held] {} AND [state] IN ('parked', 'queued') AND [retry_at_ms] <= {{now}} \
+            "SELECT [topic], [partition], [offset], [ordinal], [attempts], [timestamp_ms], [raw_key], [raw_value], [headers], [state] \
+             FROM [tidelock_held] {} AND [state] IN ('parked', 'queued', 'replay') AND [retry_at_ms] <= {{now}} \
              ORDER BY [topic], [partition], [offset], [ordinal] LIMIT {{i64}}",
             some_tasks(tasks)
         ),

@@ -40,6 +40,11 @@ pub(crate) async fn claim(writer: &mut SqlWriter, topic: &str, partition: i32, o
     }
 }
 
+/// Key bytes of a record, as the source would send them.
+pub(crate) fn raw_key(key: &[Value]) -> String {
+    format!("raw key {key:?}")
+}
+
 /// Builds one batch.
 pub(crate) struct Builder<'a> {
     tables: &'a [SinkTable],
@@ -78,11 +83,11 @@ impl<'a> Builder<'a> {
         self.batch.arena.push_values(values)
     }
 
-    pub(crate) fn raw(&mut self, text: &str) -> Raw {
+    pub(crate) fn raw(&mut self, key: &str, text: &str) -> Raw {
         let mut headers = Vec::new();
         encode_headers([("h", Some(&b"v"[..]))].into_iter(), &mut headers);
         Raw {
-            key: Some(self.batch.arena.push_bytes(b"raw-key")),
+            key: Some(self.batch.arena.push_bytes(key.as_bytes())),
             value: Some(self.batch.arena.push_bytes(text.as_bytes())),
             headers: Some(self.batch.arena.push_bytes(&headers)),
             timestamp_ms: 1_700_000_000_000,
@@ -98,7 +103,7 @@ impl<'a> Builder<'a> {
         key: &[Value],
         row: Option<&[Value]>,
     ) -> &mut Record {
-        let raw = self.raw(&format!("raw {operation:?} {key:?}"));
+        let raw = self.raw(&raw_key(key), &format!("raw {operation:?} {key:?}"));
         let offset = self.next_offset(slot);
         let key = self.batch.arena.push_values(key);
         let after = row.map(|row| self.batch.arena.push_values(row));
@@ -148,7 +153,18 @@ impl<'a> Builder<'a> {
     /// A record that failed before the sink.
     pub(crate) fn dead_with_key(&mut self, entity: u16, value: &str, key: Option<&[Value]>) -> &mut Self {
         let key = key.map(|key| self.batch.arena.push_values(key));
-        let raw = self.raw(value);
+        self.dead_with_raw_key(entity, "raw-key", value, key)
+    }
+
+    /// A record that failed before the sink, and maybe before its key was mapped.
+    pub(crate) fn dead_with_raw_key(
+        &mut self,
+        entity: u16,
+        raw_key: &str,
+        value: &str,
+        key: Option<topology::data::CellRange>,
+    ) -> &mut Self {
+        let raw = self.raw(raw_key, value);
         let offset = self.next_offset(0);
         let record = Record { offset, entity: EntityId(entity), raw, ..Record::default() };
         let error = Error::data(Stage::Decode, "cannot decode record", "value is 3 bytes short");

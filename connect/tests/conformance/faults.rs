@@ -1,7 +1,7 @@
 //! Faults between the writer and its session, on real servers: lost replies, errors that nobody has classified; and what a batch costs.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
 
 use async_trait::async_trait;
 use topology::batch::ChangeBatch;
@@ -29,6 +29,8 @@ struct Script {
     cut_commit: AtomicUsize,
     /// Rows whose first cell is at least this number fail with a code that is in no table; 0: none.
     unknown_from: AtomicUsize,
+    /// Every write of users' rows fails with an error of this class.
+    fails: Mutex<Option<ErrorKind>>,
     /// Writes of users' rows.
     writes: AtomicUsize,
     /// Sessions opened.
@@ -115,6 +117,11 @@ impl SqlConnection for FaultySession {
     async fn write_rows(&mut self, shape: &Shape, arena: &Arena, rows: &[CellRange]) -> SqlResult<Written> {
         if shape.operation == RowOperation::Upsert && !shape.plan.name.starts_with("tidelock") {
             self.script.writes.fetch_add(1, Ordering::SeqCst);
+            if let Some(kind) = *self.script.fails.lock().unwrap() {
+                return Err(SqlError::known(
+                    Error::new(kind, Stage::Write, "scripted", "scripted").with_code("SCRIPTED"),
+                ));
+            }
             let limit = self.script.unknown_from.load(Ordering::SeqCst) as i64;
             let fails = |row: &CellRange| matches!(arena.row(*row)[0], Cell::I64(id) if id >= limit);
             if limit > 0 && rows.iter().any(fails) {
@@ -226,6 +233,42 @@ async fn an_unknown_code_is_data_only_when_one_row_is_isolated(target: &mut Targ
     assert_eq!(target.value("SELECT COUNT(*) FROM tidelock_held").await, "1");
 }
 
+async fn what_is_not_the_records_fault_never_makes_a_dead_letter(target: &mut Target) {
+    let tables = users(target).await;
+    let (mut writer, script) = writer(target, &tables);
+    let mut claims = [claim(&mut writer, "t", 0, 1).await];
+    // A dead record whose replay meets the same errors, too.
+    let mut builder = Builder::new(&claims, &tables);
+    builder.dead_with_key(0, "refused by the lens", Some(&[n(9)]));
+    apply(&mut writer, &mut claims, &builder.finish()).await;
+    target.run(&["UPDATE tidelock_held SET state = 'replay', retry_at_ms = 0"]).await;
+    let innocent = ErrorKind::ALL.into_iter().filter(|kind| !matches!(kind, ErrorKind::Data | ErrorKind::Dependency));
+    for kind in innocent {
+        *script.fails.lock().unwrap() = Some(kind);
+        let batch = two_thousand(&claims, &tables, -1);
+        for _ in 0..3 {
+            match writer.apply(&batch).await {
+                Err(ApplyError::Failed(error)) => assert_eq!(error.kind, kind),
+                Ok(applied) => assert_eq!((kind, applied.paused.len()), (ErrorKind::Schema, 1)),
+                Err(other) => panic!("{kind:?}: {other:?}"),
+            }
+        }
+        let due = writer.due_held(&claims, 10).await.unwrap();
+        let batch = Builder::new(&claims, &tables).upsert(0, &[n(9), t("late")]).finish_release(&[due[0].id]);
+        assert!(writer.apply(&batch).await.map_or(true, |applied| !applied.paused.is_empty()), "{kind:?}");
+        assert_eq!(target.rows("SELECT state, attempts FROM tidelock_held").await, ["replay|1"], "{kind:?}");
+        assert_eq!(
+            target.value("SELECT next_offset FROM tidelock_progress").await,
+            "1",
+            "{kind:?}: no progress either"
+        );
+    }
+    *script.fails.lock().unwrap() = None;
+    let batch = two_thousand(&claims, &tables, -1);
+    apply(&mut writer, &mut claims, &batch).await;
+    assert_eq!(target.value("SELECT COUNT(*) FROM users").await, "2000", "and nothing is lost by the wait");
+}
+
 async fn children_that_come_before_their_parents_by_the_batch_cost_a_look_not_a_search(target: &mut Target) {
     target
         .run(&[
@@ -276,5 +319,6 @@ conformance!(
     one_bad_row_costs_a_logarithm_of_writes,
     a_good_batch_costs_one_write,
     an_unknown_code_is_data_only_when_one_row_is_isolated,
+    what_is_not_the_records_fault_never_makes_a_dead_letter,
     children_that_come_before_their_parents_by_the_batch_cost_a_look_not_a_search,
 );

@@ -204,7 +204,8 @@ async fn a_head_that_waited_too_long_is_dead_and_lets_its_followers_go(target: &
     assert_eq!(target.rows("SELECT state FROM tidelock_held ORDER BY 1").await, ["dead", "queued"]);
     release(&mut writer, &mut claims, &tables, &[(1, post(1, 8, "second").to_vec())]).await;
     assert_eq!(target.rows("SELECT title FROM posts").await, ["second"]);
-    assert_eq!(target.rows("SELECT state FROM tidelock_held").await, ["dead"]);
+    let state = target.rows("SELECT state FROM tidelock_held").await;
+    assert_eq!(state, ["superseded"], "its follower is newer: a replay must not overwrite it (rule H4)");
 }
 
 async fn a_unique_violation_is_parked_and_never_rewrites_the_other_row(target: &mut Target) {

@@ -136,7 +136,7 @@ impl Target {
         let key = key.iter().map(|name| columns.iter().position(|column| &*column.name == *name).unwrap()).collect();
         let mode = WriteMode::Mirror;
         let table = WriteTable { entity: EntityId(entity), name: name.into(), columns, key, insert_only: vec![], mode };
-        SinkTable { table, snapshot: SnapshotMode::Upsert }
+        SinkTable { table, snapshot: SnapshotMode::Upsert, held: None }
     }
 
     pub(crate) fn writer(&self, tables: &[SinkTable]) -> SqlWriter {

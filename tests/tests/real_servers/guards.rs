@@ -93,7 +93,7 @@ impl Direction {
             insert_only: vec![],
             mode: WriteMode::Mirror,
         };
-        let table = SinkTable { table, snapshot: SnapshotMode::Upsert };
+        let table = SinkTable { table, snapshot: SnapshotMode::Upsert, held: None };
         let options = WriterOptions {
             tables: vec![table.clone()],
             held: HeldLimits::default(),

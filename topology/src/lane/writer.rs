@@ -16,7 +16,7 @@ use super::message::{Rejection, Reply, Request, SealedBatch};
 use super::settings::{FetchSchema, LaneSettings};
 use crate::batch::ChangeBatch;
 use crate::clock::Clock;
-use crate::error::{Error, ErrorKind};
+use crate::error::{Error, ErrorKind, Stage};
 use crate::ledger::{CasOutcome, Claim, ClaimReply, ClaimRequest, Owner, TaskKey, TaskSpan};
 use crate::mutation;
 use crate::observe::{LaneObserver, LaneState};
@@ -33,6 +33,10 @@ const HELD_POLL_INTERVAL: Duration = Duration::from_millis(500);
 /// How often an idle writer looks whether the ledger still says what it thinks (a restored target, another owner), and counts held rows
 /// anew (an operator may have asked to replay some).
 const IDLE_CHECK_INTERVAL: Duration = Duration::from_secs(10);
+
+/// How often held rows are counted though nothing of ours has changed them, also by a lane that is busy: an operator may have asked to try dead
+/// ones again.
+const HELD_COUNT_INTERVAL: Duration = Duration::from_secs(3);
 
 /// The writing half. Runs until drained, until the other half is gone, or until an error needs a person.
 pub struct Writer {
@@ -62,6 +66,8 @@ pub struct Writer {
     held_polled_at_us: u64,
     /// When the ledger was last seen to say what we think.
     checked_at_us: u64,
+    /// When held rows were last counted.
+    held_counted_at_us: u64,
     /// The last look failed: the target is down, and nobody else has noticed.
     is_idle_check_failing: bool,
 }
@@ -99,6 +105,7 @@ impl Writer {
             release_rows_max: settings.held_rows_max,
             held_polled_at_us: checked_at_us,
             checked_at_us,
+            held_counted_at_us: checked_at_us,
             is_idle_check_failing: false,
             settings,
             sink,
@@ -444,7 +451,8 @@ impl Writer {
         claims: Vec<Claim>,
         started_us: u64,
     ) -> Next {
-        for span in &sealed.batch.spans {
+        let is_paused = |task: &TaskKey| applied.paused.iter().any(|(paused, _)| paused == task);
+        for span in sealed.batch.spans.iter().filter(|span| !is_paused(&span.task)) {
             if let Some(claim) = self.claims.get_mut(&span.task) {
                 // All that the ledger row has now: the next release of a held row writes it again.
                 claim.next_offset = span.to;
@@ -458,8 +466,11 @@ impl Writer {
         if !applied.paused.is_empty() {
             // The lane rewinds when it reads this; a batch that it sealed before is stale.
             self.rewind += 1;
-            for (task, _) in &applied.paused {
-                self.claims.remove(task);
+            for (task, error) in &applied.paused {
+                // Where too much waits (rule H5) only the release of held rows makes room.
+                if error.kind != ErrorKind::Dependency {
+                    self.claims.remove(task);
+                }
             }
         }
         self.checked_at_us = self.clock.now_us();
@@ -535,6 +546,7 @@ impl Writer {
     }
 
     async fn count_held(&mut self) {
+        self.held_counted_at_us = self.clock.now_us();
         let claims: Vec<Claim> = self.claims.values().cloned().collect();
         if let Ok(counts) = self.sink.held_counts(&claims).await {
             self.held = counts;
@@ -546,6 +558,10 @@ impl Writer {
     /// waiting.
     async fn release_held(&mut self) -> Next {
         self.is_release_due = false;
+        let counted = Duration::from_micros(self.clock.now_us().saturating_sub(self.held_counted_at_us));
+        if counted >= HELD_COUNT_INTERVAL && !self.claims.is_empty() && !self.is_idle_check_failing {
+            self.count_held().await;
+        }
         if self.held.parked + self.held.queued == 0 || self.claims.is_empty() {
             return Next::Continue;
         }
@@ -608,11 +624,22 @@ impl Writer {
                 value: row.value.as_deref(),
                 headers: &row.headers,
             };
-            let before = batch.records.len();
+            let (before, dead_before) = (batch.records.len(), batch.dead.len());
+            let mut refused = None;
             let pushed = loop {
                 match self.pipeline.push(slot, &raw, None, &mut batch) {
-                    Pushed::SchemaNeeded(id) if (self.fetch_schema)(id).await.is_ok() => {}
-                    Pushed::SchemaNeeded(_) | Pushed::Halt(_) => break false,
+                    Pushed::SchemaNeeded(id) => match (self.fetch_schema)(id).await {
+                        Ok(()) => {}
+                        Err(error) if matches!(error.kind, ErrorKind::Transient | ErrorKind::Environment) => {
+                            break false;
+                        }
+                        // The registry answers and does not know the id: dead, and nothing waits for it.
+                        Err(error) => {
+                            refused = Some(Error::data(Stage::Decode, "unknown schema", error.to_string()));
+                            break true;
+                        }
+                    },
+                    Pushed::Halt(_) => break false,
                     Pushed::Done => break true,
                     Pushed::Fatal(error) => return Err(error),
                 }
@@ -625,6 +652,11 @@ impl Writer {
             ids.extend(record.map(|_| row.id));
             if !pushed {
                 left_out = Some(row.task);
+            } else if record.is_none() && batch.dead.len() == dead_before {
+                // As it is read now there is nothing to apply, as after a change of the configuration: a person should know.
+                let nothing =
+                    || Error::data(Stage::Process, "nothing to apply", "the record is left out now; discard it");
+                self.pipeline.refuse(slot, &raw, refused.unwrap_or_else(nothing), &mut batch);
             }
         }
         self.pipeline.take_counts();

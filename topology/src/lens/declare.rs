@@ -65,9 +65,24 @@ pub struct EntityDeclaration {
     pub conflict: ConflictDeclaration,
     /// Digits of a second that a target column has no room for: `exact` refuses the record, `cut` cuts them off.
     pub fraction: FractionMode,
+    /// When a row of this entity that waits is given up.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub parked: Option<ParkedDeclaration>,
     /// Row filter.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub when: Option<Later>,
+}
+
+/// `parked: { attempts: 3, dead_after_seconds: 60 }`: what is left out is as in `tuning.parked`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct ParkedDeclaration {
+    /// Tries, the first one included; 0: only time counts.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub attempts: Option<u64>,
+    /// Seconds.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub dead_after_seconds: Option<u64>,
 }
 
 /// `key: column` or `key: [column, …]`.
@@ -293,6 +308,7 @@ mode: append
 snapshot: insert_if_absent
 truncate: apply
 key: [username]
+parked: { attempts: 3 }
 ";
 
     #[test]
@@ -305,6 +321,7 @@ key: [username]
         assert_eq!(users.default["revamp.language_id"], Literal::Int(1));
         assert_eq!(users.key.0, ["username"]);
         assert_eq!((users.mode, users.truncate), (WriteMode::Append, TruncateMode::Apply));
+        assert_eq!(users.parked, Some(ParkedDeclaration { attempts: Some(3), dead_after_seconds: None }));
         let again: EntityDeclaration = parse(&serde_yaml_ng::to_string(&users).unwrap()).unwrap();
         assert_eq!(again, users);
     }

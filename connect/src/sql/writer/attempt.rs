@@ -116,6 +116,7 @@ impl SqlWriter {
         } else {
             self.release(batch, excluded, progress).await?;
         }
+        self.check_room(batch, progress)?;
         self.store_held(batch, excluded, progress).await?;
         self.check_dead_limit(batch, excluded, progress).await
     }
@@ -331,6 +332,8 @@ impl SqlWriter {
             .map_err(|error| Failure::Failed(error.error))?;
         progress.counts[index].applied += 1;
         progress.holding.is_stale = true;
+        let span = usize::from(batch.span_of_slot[usize::from(record.slot.0)]);
+        progress.holding.truncated.push((span, index, record.offset));
         Ok(())
     }
 
@@ -361,7 +364,11 @@ impl SqlWriter {
         if progress.holding.is_stale {
             self.stale.extend(batch.spans.iter().map(|span| span.task.clone()));
         }
-        progress.holding.settle(&mut self.held, batch);
+        if !batch.releases.is_empty() {
+            // Under which key a replayed row was remembered is known only to the table.
+            self.stale.append(&mut self.replayed);
+        }
+        progress.holding.settle(&mut self.held, batch, &self.options.tables);
         for (span, window) in progress.windows {
             self.dead_windows.insert(batch.spans[span].task.clone(), window);
         }

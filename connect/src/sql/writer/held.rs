@@ -1,4 +1,5 @@
 //! What one transaction holds (rules H, E3): which changes queue behind a held key, which records are parked or dead.
+//! What its changes mean for records that are dead already: `overtaken`.
 //!
 //! The lane's memory changes only after COMMIT ([`Holding::settle`]), so a batch that is rolled back leaves no trace.
 
@@ -11,10 +12,13 @@ use topology::moves::{self, Halves};
 use topology::record::Operation;
 use topology::{Error, ErrorKind};
 
+use super::SinkTable;
 use super::held_keys::{HeldKeys, QUEUED_DELETE, may_be_passed};
 use super::moves::{HALF_WAITS, pair_of};
+use super::overtaken::{hashes, touched};
 use super::rows::{ROW_MISSING, WAITS_FOR_ROW};
 use super::tables::{EntityTable, parent_name};
+use super::told::Told;
 use crate::sql::error::SqlError;
 
 /// States of a row of `tidelock_held`.
@@ -48,6 +52,25 @@ pub(crate) struct HeldRecord {
     pub(crate) waits_for: Option<Arc<str>>,
 }
 
+/// A key that a later change was written of.
+pub(crate) struct Passed {
+    /// Span and key hash.
+    pub(crate) key: (usize, u64),
+    /// Of the change.
+    pub(crate) offset: i64,
+    /// Nothing of what was before is left.
+    pub(crate) is_full: bool,
+}
+
+/// A waiting row that is gone: applied, or dead.
+pub(crate) struct Removed {
+    pub(crate) span: usize,
+    pub(crate) key_hash: Option<u64>,
+    /// Index in the batch's records.
+    pub(crate) record: usize,
+    pub(crate) is_dead: bool,
+}
+
 /// What one transaction does to held rows.
 #[derive(Default)]
 pub(crate) struct Holding {
@@ -56,15 +79,21 @@ pub(crate) struct Holding {
     added: HashSet<(usize, u64)>,
     /// By (span, key hash) the offset of the last full image that passed: older held rows of the key are history (rule H4).
     pub(crate) passed: HashMap<(usize, u64), i64>,
-    /// Waiting rows that are gone, by span and key hash: applied, or dead (`true`).
-    pub(crate) removed: Vec<(usize, Option<u64>, bool)>,
+    /// Other changes that were written of keys with dead records: those are overtaken, what waits is not (rule H4).
+    pub(crate) overtaken: Vec<Passed>,
+    /// Span, entity and offset of truncates.
+    pub(crate) truncated: Vec<(usize, usize, i64)>,
+    /// Waiting rows that are gone.
+    pub(crate) removed: Vec<Removed>,
+    /// What is to be said of failures when the transaction is committed.
+    pub(crate) told: Vec<Told>,
     /// By (span, key hash) the offset of the last record of the key that is dead in this transaction.
     pub(crate) dead: HashMap<(usize, u64), i64>,
     /// Rows of keys were dropped by statement, as when a table was emptied: the keys are to be read again.
     pub(crate) is_stale: bool,
 }
 
-fn span_index(batch: &ChangeBatch, record: usize) -> usize {
+pub(crate) fn span_index(batch: &ChangeBatch, record: usize) -> usize {
     usize::from(batch.span_of_slot[usize::from(batch.records[record].slot.0)])
 }
 
@@ -233,7 +262,7 @@ impl Holding {
         }
     }
 
-    /// Notes full images that passed keys with held rows (rule H4).
+    /// Notes a written change of keys with held or dead rows (rule H4).
     pub(crate) fn note_passed(
         &mut self,
         held: &HashMap<TaskKey, HeldKeys>,
@@ -241,17 +270,51 @@ impl Holding {
         batch: &ChangeBatch,
         change: &Change,
     ) {
-        if !is_full(change.kind) {
-            return;
+        for touched in touched(batch, change).into_iter().flatten() {
+            let (span, offset) = (span_index(batch, touched.record), batch.records[touched.record].offset);
+            let keys = held.get(&batch.spans[span].task).filter(|keys| !keys.is_empty());
+            if keys.is_none() && self.dead.is_empty() {
+                continue;
+            }
+            let hashes = hashes(table, batch, &touched);
+            // What is held in this transaction was not written.
+            if hashes[0].is_some_and(|mapped| self.added.contains(&(span, mapped))) {
+                continue;
+            }
+            for hash in hashes.into_iter().flatten() {
+                let key = (span, hash);
+                if keys.is_none_or(|keys| keys.get(hash).is_none()) && !self.dead.contains_key(&key) {
+                    continue;
+                }
+                if touched.is_full {
+                    let last = self.passed.entry(key).or_insert(offset);
+                    *last = offset.max(*last);
+                } else {
+                    self.overtaken.push(Passed { key, offset, is_full: false });
+                }
+            }
         }
-        let span = span_index(batch, change.last_record as usize);
-        let keys = held.get(&batch.spans[span].task).filter(|keys| !keys.is_empty());
-        if keys.is_none() && self.dead.is_empty() {
-            return;
-        }
-        let Some(hash) = table.key_hash(&batch.arena, change.key) else { return };
-        if keys.is_some_and(|keys| keys.get(hash).is_some()) || self.dead.contains_key(&(span, hash)) {
-            self.passed.insert((span, hash), batch.records[change.last_record as usize].offset);
+    }
+
+    /// Notes a held row that is applied: dead records of its keys from before it are overtaken too. What waits behind it is not.
+    pub(crate) fn note_released(
+        &mut self,
+        held: &HashMap<TaskKey, HeldKeys>,
+        table: &EntityTable,
+        batch: &ChangeBatch,
+        change: &Change,
+    ) {
+        for touched in touched(batch, change).into_iter().flatten() {
+            let (span, offset) = (span_index(batch, touched.record), batch.records[touched.record].offset);
+            let keys = held.get(&batch.spans[span].task);
+            for hash in hashes(table, batch, &touched).into_iter().flatten() {
+                let died =
+                    self.removed.iter().any(|gone| gone.is_dead && (gone.span, gone.key_hash) == (span, Some(hash)));
+                if died || keys.is_some_and(|keys| keys.has_dead(hash)) {
+                    self.overtaken.push(Passed { key: (span, hash), offset, is_full: touched.is_full });
+                    self.is_stale = true;
+                }
+            }
         }
     }
 
@@ -261,16 +324,21 @@ impl Holding {
         dead.map(|row| span_index(batch, row.record))
     }
 
-    /// Brings the lane's memory up to date; after COMMIT only.
-    pub(crate) fn settle(self, held: &mut HashMap<TaskKey, HeldKeys>, batch: &ChangeBatch) {
+    /// Brings the lane's memory up to date and tells what failed; after COMMIT only.
+    pub(crate) fn settle(self, held: &mut HashMap<TaskKey, HeldKeys>, batch: &ChangeBatch, tables: &[SinkTable]) {
+        for row in self.rows.iter().filter(|row| row.state != HeldState::Queued) {
+            Told::of_held(batch, row, &tables[row.entity].table.name).tell(batch);
+        }
+        self.told.iter().for_each(|told| told.tell(batch));
         for (span, hash) in self.passed.keys() {
             keys_of(held, batch, *span).forget(*hash);
         }
-        for (span, hash, dead) in &self.removed {
-            let keys = keys_of(held, batch, *span);
-            keys.remove(*hash);
-            if *dead {
-                keys.add_dead(*hash);
+        for gone in &self.removed {
+            let keys = keys_of(held, batch, gone.span);
+            let record = &batch.records[gone.record];
+            keys.remove(gone.key_hash, &tables[usize::from(record.entity.0)].table.name, bytes_of(batch, gone.record));
+            if gone.is_dead {
+                keys.add_dead(gone.key_hash);
             }
         }
         for (key, offset) in &self.dead {
@@ -280,9 +348,15 @@ impl Holding {
         }
         for row in self.rows.iter().filter(|row| row.state != HeldState::Dead) {
             let keys = keys_of(held, batch, span_index(batch, row.record));
-            keys.add(row.key_hash, may_be_passed(row.state == HeldState::Queued, row.waits_for.as_deref()));
+            let passable = may_be_passed(row.state == HeldState::Queued, row.waits_for.as_deref());
+            keys.add(row.key_hash, passable, &tables[row.entity].table.name, bytes_of(batch, row.record));
         }
     }
+}
+
+/// What a held record counts for (rule H5).
+pub(crate) fn bytes_of(batch: &ChangeBatch, record: usize) -> u64 {
+    batch.records[record].raw.value.map_or(0, |span| batch.arena.bytes(span).len() as u64)
 }
 
 /// The text kept with a held row: what failed, for what, and what the server said; never values of rows.

@@ -1,5 +1,7 @@
 //! Storing held rows, and reading them back when they are due (rules H1, H2).
 
+use std::sync::Arc;
+
 use topology::batch::{ChangeBatch, DeadRecord, HeldId, WriteMode};
 use topology::data::{Arena, Cell, CellRange, Value};
 use topology::ledger::{Claim, TaskKey};
@@ -10,10 +12,12 @@ use super::attempt::{Progress, with_entity};
 use super::claim::{task_values, tasks};
 use super::held::HeldState;
 use super::held_keys::NOT_DUE;
+use super::overtaken::raw_key_hash;
+use super::told::Told;
 use super::{Failure, SinkTable, SqlWriter, json};
 use crate::sql::connection::SqlConnection;
 use crate::sql::error::{SqlError, SqlResult};
-use crate::sql::statements::{counts_text, due_text};
+use crate::sql::statements::{REPLAY, counts_text, due_text};
 
 /// Cells of one row of `tidelock_held`, in the order of its columns.
 struct Stored<'a> {
@@ -31,6 +35,7 @@ struct Stored<'a> {
     retry_at_ms: i64,
     waits_for: Option<&'a str>,
     raw: &'a topology::record::Raw,
+    source: &'a topology::record::Source,
 }
 
 fn store(scratch: &mut Arena, arena: &Arena, row: &Stored<'_>) -> CellRange {
@@ -42,6 +47,7 @@ fn store(scratch: &mut Arena, arena: &Arena, row: &Stored<'_>) -> CellRange {
         Some(span) => Cell::Bytes(scratch.push_bytes(arena.bytes(span))),
         None => Cell::Bytes(scratch.push_bytes(&[])),
     };
+    let position = row.source.position.map(|position| format!("{}/{}/{}", position.0, position.1, position.2));
     let cells = [
         scratch.push_text(&row.task.pipeline),
         scratch.push_text(&row.task.direction),
@@ -65,6 +71,9 @@ fn store(scratch: &mut Arena, arena: &Arena, row: &Stored<'_>) -> CellRange {
         bytes(scratch, row.raw.key),
         bytes(scratch, row.raw.value),
         headers,
+        optional(scratch, position.as_deref()),
+        if row.source.committed_at_us > 0 { Cell::I64(row.source.committed_at_us / 1000) } else { Cell::Null },
+        scratch.push_text(env!("CARGO_PKG_VERSION")),
     ];
     scratch.push_cells(&cells)
 }
@@ -92,7 +101,7 @@ impl SqlWriter {
             .filter(|dead| !excluded[usize::from(batch.span_of_slot[usize::from(dead.slot.0)])])
             .collect();
         if progress.holding.rows.is_empty() && dead.is_empty() {
-            return self.supersede(batch, progress).await;
+            return self.mark_overtaken(batch, progress).await;
         }
         let now_ms = now_ms(session, &self.statements.now).await.map_err(failed)?;
         self.scratch.clear();
@@ -103,7 +112,7 @@ impl SqlWriter {
             let counts = &mut progress.counts[held.entity];
             counts.applied = counts.applied.saturating_sub(1);
             let retry_at_ms = match held.state {
-                HeldState::Parked => now_ms + self.options.held.retry_first_ms,
+                HeldState::Parked => now_ms + self.options.held_limits(held.entity).retry_first_ms,
                 HeldState::Queued | HeldState::Dead => NOT_DUE,
             };
             if held.state == HeldState::Dead {
@@ -128,6 +137,7 @@ impl SqlWriter {
                 retry_at_ms,
                 waits_for: held.waits_for.as_deref(),
                 raw: &record.raw,
+                source: &record.source,
             };
             rows.push(store(&mut self.scratch, &batch.arena, &row));
         }
@@ -136,9 +146,22 @@ impl SqlWriter {
             let entity = usize::from(dead.entity.0);
             let Some(sink) = self.options.tables.get(entity) else { continue };
             progress.counts[entity].dead += 1;
-            let task = &batch.span_of(dead.slot).task;
+            let span = usize::from(batch.span_of_slot[usize::from(dead.slot.0)]);
+            let task = &batch.spans[span].task;
+            progress.holding.told.push(Told {
+                span,
+                offset: dead.offset,
+                table: Arc::clone(&sink.table.name),
+                key_hash: dead_key_hash(sink, batch, dead),
+                is_dead: true,
+                kind: dead.kind,
+                code: None,
+                message: dead.message.clone(),
+                attempts: 1,
+            });
             if is_release {
                 // It is held already, as something that could wait; now it can't.
+                progress.holding.is_stale = true;
                 let mut values = vec![
                     Value::Text(HeldState::Dead.name().to_owned()),
                     Value::Text(dead.kind.name().to_owned()),
@@ -171,6 +194,7 @@ impl SqlWriter {
                 retry_at_ms: NOT_DUE,
                 waits_for: None,
                 raw: &dead.raw,
+                source: &dead.source,
             };
             rows.push(store(&mut self.scratch, &batch.arena, &row));
         }
@@ -182,19 +206,7 @@ impl SqlWriter {
             other => other,
         })?;
         topology::crash::point("held_stored");
-        self.supersede(batch, progress).await
-    }
-
-    /// What full images of this batch passed is history (rule H4), also what the batch itself just stored as dead.
-    async fn supersede(&mut self, batch: &ChangeBatch, progress: &Progress) -> Result<(), Failure> {
-        let session = self.session.as_deref_mut().expect("enter() opened a session");
-        for ((span, hash), offset) in &progress.holding.passed {
-            let mut values = task_values(&batch.spans[*span].task).to_vec();
-            values.extend([Value::I64(hash.cast_signed()), Value::I64(*offset)]);
-            let done = session.execute(&self.statements.held_supersede, &values).await;
-            done.map_err(|error| Failure::Failed(error.error))?;
-        }
-        Ok(())
+        self.mark_overtaken(batch, progress).await
     }
 
     /// Keys of the records that were dead before they came here, so that full images of this batch are seen to pass them.
@@ -209,11 +221,22 @@ impl SqlWriter {
 
     pub(super) async fn read_due(&mut self, claims: &[Claim], limit: usize) -> SqlResult<Vec<HeldRow>> {
         self.wake_children().await?;
+        self.replayed.clear();
         let text = due_text(self.connector.dialect(), claims.len());
         let mut values = tasks(claims);
         values.push(Value::I64(i64::try_from(limit).unwrap_or(i64::MAX)));
         let rows = self.session().query(&text, &values).await?;
-        let found = rows.into_iter().filter_map(|row| due_row(row, claims)).collect();
+        let mut found = Vec::with_capacity(rows.len());
+        for mut row in rows {
+            let is_replay = matches!(row.pop(), Some(Value::Text(state)) if state == REPLAY);
+            let Some(due) = due_row(row, claims) else { continue };
+            if is_replay && !self.replayed.contains(&due.task) {
+                // The lane's memory does not know that it waits: read before the batch that tries it (rule H4).
+                self.replayed.push(due.task.clone());
+                self.stale.push(due.task.clone());
+            }
+            found.push(due);
+        }
         Ok(found)
     }
 
@@ -225,7 +248,7 @@ impl SqlWriter {
             let [Value::Text(state), Value::I64(count)] = row.as_slice() else { continue };
             match state.as_str() {
                 "parked" => counts.parked += count.unsigned_abs(),
-                "queued" => counts.queued += count.unsigned_abs(),
+                "queued" | REPLAY => counts.queued += count.unsigned_abs(),
                 "dead" => counts.dead += count.unsigned_abs(),
                 _ => {}
             }
@@ -234,6 +257,7 @@ impl SqlWriter {
             // Somebody else changed the table, as `dlq discard` does: what is remembered would hold keys for nothing.
             self.reload_held(claims.iter().map(|claim| claim.task.clone()).collect()).await?;
         }
+        self.purge_superseded(claims).await?;
         Ok(counts)
     }
 }
@@ -271,11 +295,16 @@ fn dead_key(sink: &SinkTable, dead: &DeadRecord) -> Option<CellRange> {
     dead.key.filter(|key| !key.is_empty() && key.length as usize == sink.table.key.len())
 }
 
-/// As [`super::tables::EntityTable::key_hash`], for a table that may not even be there.
+/// As [`super::tables::EntityTable::key_hash`], for a table that may not even be there; of the raw key if none was mapped (rule H4).
 fn dead_key_hash(sink: &SinkTable, batch: &ChangeBatch, dead: &DeadRecord) -> Option<u64> {
+    if sink.table.mode != WriteMode::Mirror {
+        return None;
+    }
     let seed = xxhash_rust::xxh3::xxh3_64(sink.table.name.as_bytes());
-    let key = dead_key(sink, dead).filter(|_| sink.table.mode == WriteMode::Mirror)?;
-    Some(batch.arena.hash_row(seed, key))
+    match dead_key(sink, dead) {
+        Some(key) => Some(batch.arena.hash_row(seed, key)),
+        None => raw_key_hash(seed, batch.arena.bytes(dead.raw.key?)),
+    }
 }
 
 /// The database's clock.

@@ -7,7 +7,8 @@
 //! ```
 //!
 //! Files: `claim` takes over tasks, `attempt` runs one transaction, `groups` and `rows` turn changes into statements, `slow` isolates bad
-//! rows, `release` tries held rows again, `held_keys` remembers held keys, `held` and `held_store` hold rows, `history` makes rows of `mode: append`.
+//! rows, `release` tries held rows again, `held_keys` remembers held keys, `held` and `held_store` hold rows, `overtaken` makes history of dead
+//! ones, `room` limits them, `told` logs them, `history` makes rows of `mode: append`.
 
 mod attempt;
 mod claim;
@@ -19,10 +20,13 @@ mod history;
 mod json;
 mod limit;
 mod moves;
+mod overtaken;
 mod release;
+mod room;
 mod rows;
 mod slow;
 mod tables;
+mod told;
 
 use std::collections::HashMap;
 use std::time::{Duration, Instant};
@@ -49,9 +53,11 @@ pub struct SinkTable {
     pub table: WriteTable,
     /// What snapshot reads do (rule B8).
     pub snapshot: SnapshotMode,
+    /// Limits of its held rows, where they are not the writer's.
+    pub held: Option<HeldLimits>,
 }
 
-/// When a parked row is tried again and when it is given up (rules E3, H2).
+/// When a parked row is tried again and when it is given up (rules E3, H2); how much may wait (rule H5).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct HeldLimits {
     /// Delay before the first retry; at most a second, so that a missed wake-up costs no more.
@@ -62,12 +68,33 @@ pub struct HeldLimits {
     pub dead_after_ms: i64,
     /// A row that has failed this often is dead; `None` for no limit.
     pub attempts_max: Option<i64>,
+    /// Rows of one entity that may wait in one partition (rule H5).
+    pub rows_max: u64,
+    /// Bytes of records of one entity that may wait in one partition (rule H5).
+    pub bytes_max: u64,
+    /// Dead rows that have become history are deleted at this age; `None`: never.
+    pub superseded_kept_ms: Option<i64>,
+}
+
+impl HeldLimits {
+    /// What is used unless somebody says otherwise.
+    pub const USUAL: HeldLimits = HeldLimits {
+        retry_first_ms: 500,
+        retry_cap_ms: 30_000,
+        // One hour: longer than a snapshot's parent table usually lags behind its children, short enough to be seen the same day.
+        dead_after_ms: 3_600_000,
+        attempts_max: None,
+        // What a claim reads into memory in about a second.
+        rows_max: 100_000,
+        bytes_max: 256 * 1024 * 1024,
+        // A week: what happened before a weekend can still be looked at after it.
+        superseded_kept_ms: Some(7 * 24 * 3_600_000),
+    };
 }
 
 impl Default for HeldLimits {
     fn default() -> HeldLimits {
-        // One hour: longer than a snapshot's parent table usually lags behind its children, short enough to be seen the same day.
-        HeldLimits { retry_first_ms: 500, retry_cap_ms: 30_000, dead_after_ms: 3_600_000, attempts_max: None }
+        HeldLimits::USUAL
     }
 }
 
@@ -105,6 +132,10 @@ pub struct SqlWriter {
     dead_windows: HashMap<TaskKey, DeadWindow>,
     /// Tasks whose held keys are to be read again before the next batch.
     stale: Vec<TaskKey>,
+    /// Tasks of which dead rows are to be tried again: an operator asked for it, and the memory of their keys did not know.
+    replayed: Vec<TaskKey>,
+    /// When superseded rows were last purged.
+    purged_at: Option<Instant>,
     /// Rows of our own tables and of history tables, built per batch.
     scratch: Arena,
     /// Normalised names of parent tables that got rows, and when children were last woken.
@@ -122,6 +153,8 @@ pub(crate) enum Failure {
     Rows(SqlError),
     /// A table or column is missing (rule E5): entity and why.
     Schema(usize, Error),
+    /// Too much waits already in these spans (rule H5).
+    Full(Vec<(usize, Error)>),
     /// All else.
     Failed(Error),
 }
@@ -151,6 +184,8 @@ impl SqlWriter {
             held: HashMap::new(),
             dead_windows: HashMap::new(),
             stale: Vec::new(),
+            replayed: Vec::new(),
+            purged_at: None,
             scratch: Arena::default(),
             wakes: Vec::new(),
             woken_at: None,
@@ -274,6 +309,15 @@ impl SqlWriter {
                     }
                     slow = !batch.releases.is_empty();
                 }
+                Failure::Full(spans) => {
+                    for (span, error) in spans {
+                        excluded[span] = true;
+                        paused.push((batch.spans[span].task.clone(), error));
+                    }
+                    if excluded.iter().all(|out| *out) {
+                        return Ok(Applied { paused, ..Applied::default() });
+                    }
+                }
                 other => return Err(other),
             }
         }
@@ -372,6 +416,7 @@ impl SinkWriter for SqlWriter {
             }
             Err(Failure::Failed(error) | Failure::Schema(_, error)) => Err(ApplyError::Failed(error)),
             Err(Failure::Rows(error)) => Err(ApplyError::Failed(error.error)),
+            Err(Failure::Full(_)) => unreachable!("apply_batch leaves such spans out"),
         };
         self.busy = false;
         result

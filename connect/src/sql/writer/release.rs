@@ -5,9 +5,13 @@
 //! parked ──dependency──► parked, attempts+1, later; followers wait on
 //! parked ──data, or too long──► dead, followers due
 //! parked ──its parent came and went──► superseded by the delete in its queue
+//! dead ──`dlq replay`──► replay ──in its turn──► (as queued)
 //! ```
+//!
+//! In its turn: a row is tried only if no earlier row of its key waits, and what is applied overtakes the dead rows before it (rule H4).
 
 use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
 
 use topology::ErrorKind;
 use topology::batch::{Change, ChangeBatch, ChangeKind, HeldId};
@@ -16,16 +20,20 @@ use topology::data::{Cell, Value};
 use super::attempt::Progress;
 use super::claim::task_values;
 use super::groups::{Group, GroupKind};
-use super::held::{HeldState, message, waits_for};
+use super::held::{HeldState, Removed, message, waits_for};
 use super::held_keys::{NOT_DUE, QUEUED_DELETE};
 use super::held_store::now_ms;
 use super::moves::{HALF_WAITS, half_waits, pair_of};
 use super::rows::{MoveNotes, ROW_MISSING};
+use super::told::Told;
 use super::{Failure, SqlWriter, moves};
 use crate::sql::error::{SqlError, SqlResult};
 
 /// How long a row waits for its parent before we look whether anybody will ever see it: a parent that is only late has come by then.
 const ORPHANED_AFTER_MS: i64 = 5_000;
+
+/// From so many tries on, one more that fails is no news until the row is given up.
+const TOLD_ATTEMPTS_MAX: i64 = 10;
 
 /// One held row that is tried.
 struct Try {
@@ -43,6 +51,10 @@ struct Releasing {
     now_ms: Option<i64>,
     /// (span, key hash) that failed again: later rows of the key stay as they are.
     blocked: HashSet<(usize, u64)>,
+    /// Rows of each (span, key hash) in this batch.
+    rows_of: HashMap<(usize, u64), u32>,
+    /// Offset of the first row of a key that waits and is not due, where it was looked for.
+    first_waiting: HashMap<(usize, u64), Option<i64>>,
     /// Applied: (span, id), to be deleted at the end.
     done: Vec<(usize, HeldId)>,
 }
@@ -55,7 +67,7 @@ impl SqlWriter {
         progress: &mut Progress,
     ) -> Result<(), Failure> {
         let mut releasing = Releasing::default();
-        let mut run: Vec<Try> = Vec::new();
+        let mut all: Vec<Try> = Vec::with_capacity(batch.records.len());
         for index in 0..batch.records.len() {
             let record = &batch.records[index];
             let span = usize::from(batch.span_of_slot[usize::from(record.slot.0)]);
@@ -66,6 +78,14 @@ impl SqlWriter {
             let change = self.unreduced(batch, entity, index);
             let table = self.tables[entity].as_ref().expect("planned before BEGIN");
             let tried = Try { index, span, entity, change, key_hash: table.key_hash(&batch.arena, change.key) };
+            if let Some(hash) = tried.key_hash {
+                *releasing.rows_of.entry((span, hash)).or_default() += 1;
+            }
+            all.push(tried);
+        }
+        let mut run: Vec<Try> = Vec::new();
+        for tried in all {
+            let Try { span, entity, change, .. } = tried;
             // Rows of different keys that go into one statement are written together, as children of one parent mostly are.
             let joins = change.kind == ChangeKind::Upsert
                 && run.iter().all(|other| {
@@ -96,7 +116,7 @@ impl SqlWriter {
     ) -> Result<(), Failure> {
         let mut free: Vec<Try> = Vec::with_capacity(run.len());
         for tried in run {
-            if tried.key_hash.is_some_and(|hash| releasing.blocked.contains(&(tried.span, hash))) {
+            if self.waits_its_turn(batch, &tried, releasing).await? {
                 progress.take_back(tried.entity, 1);
             } else {
                 free.push(tried);
@@ -120,13 +140,62 @@ impl SqlWriter {
             match errors.remove(&tried.change.first_record) {
                 None => {
                     releasing.done.push((tried.span, batch.releases[tried.index]));
-                    progress.holding.removed.push((tried.span, tried.key_hash, false));
+                    let table = self.tables[tried.entity].as_ref().expect("planned before BEGIN");
+                    progress.holding.note_released(&self.held, table, batch, &tried.change);
+                    progress.holding.removed.push(Removed {
+                        span: tried.span,
+                        key_hash: tried.key_hash,
+                        record: tried.index,
+                        is_dead: false,
+                    });
                     self.free_followers(batch, tried.span, tried.key_hash).await?;
                 }
                 Some(error) => self.failed_again(batch, &tried, error, releasing, progress).await?,
             }
         }
         Ok(())
+    }
+
+    /// True when an earlier row of the key waits: one that failed in this batch, or one that is not due. The second happens only where a dead
+    /// row was replayed; followers are not due either as long as their head waits.
+    async fn waits_its_turn(
+        &mut self,
+        batch: &ChangeBatch,
+        tried: &Try,
+        releasing: &mut Releasing,
+    ) -> Result<bool, Failure> {
+        let Some(hash) = tried.key_hash else { return Ok(false) };
+        let key = (tried.span, hash);
+        if releasing.blocked.contains(&key) {
+            return Ok(true);
+        }
+        let task = &batch.spans[tried.span].task;
+        let waiting = self.held.get(task).map_or(0, |keys| keys.waiting(hash));
+        if waiting <= releasing.rows_of.get(&key).copied().unwrap_or(0) && !self.replayed.contains(task) {
+            return Ok(false);
+        }
+        let mut values = task_values(task).to_vec();
+        values.push(Value::I64(hash.cast_signed()));
+        let fatal = |error: SqlError| Failure::Failed(error.error);
+        let first = match releasing.first_waiting.get(&key) {
+            Some(first) => *first,
+            None => {
+                let session = self.session.as_deref_mut().expect("enter() opened a session");
+                let rows = session.query(&self.statements.held_first_waiting, &values).await.map_err(fatal)?;
+                let first = match rows.first().map(Vec::as_slice) {
+                    Some([Value::I64(offset)]) => Some(*offset),
+                    _ => None,
+                };
+                releasing.first_waiting.insert(key, first);
+                first
+            }
+        };
+        let Some(first) = first.filter(|first| *first < batch.releases[tried.index].offset) else { return Ok(false) };
+        releasing.blocked.insert(key);
+        values.insert(0, Value::I64(NOT_DUE));
+        values.push(Value::I64(first));
+        let session = self.session.as_deref_mut().expect("enter() opened a session");
+        session.execute(&self.statements.held_hold_behind, &values).await.map(|_| true).map_err(fatal)
     }
 
     async fn try_one(
@@ -207,7 +276,7 @@ impl SqlWriter {
         let half = self.leave_word(batch, *entity, change).await?;
         // Discarded by an operator meanwhile: nothing to keep.
         let Some((attempts, first_failed)) = self.age(batch, *index, *span).await? else { return Ok(()) };
-        let limits = self.options.held;
+        let limits = self.options.held_limits(*entity);
         let session = self.session.as_deref_mut().expect("enter() opened a session");
         let now = match releasing.now_ms {
             Some(now) => now,
@@ -230,6 +299,7 @@ impl SqlWriter {
             (HeldState::Parked, now + delay)
         };
         let table = self.tables[*entity].as_ref().expect("planned before BEGIN");
+        let name = Arc::clone(&table.mapped.name);
         let waits_for = half.or_else(|| waits_for(table, &error));
         let session = self.session.as_deref_mut().expect("enter() opened a session");
         let mut values = vec![
@@ -242,9 +312,21 @@ impl SqlWriter {
         ];
         values.extend(held_values(batch, *index, *span));
         session.execute(&self.statements.held_fail, &values).await.map_err(fatal)?;
+        let is_told = dead || attempts < TOLD_ATTEMPTS_MAX;
+        progress.holding.told.extend(is_told.then(|| Told {
+            span: *span,
+            offset: batch.releases[*index].offset,
+            table: Arc::clone(&name),
+            key_hash: *key_hash,
+            is_dead: dead,
+            kind: error.kind(),
+            code: error.error.code.clone(),
+            message: message(&error.error),
+            attempts: attempts + 1,
+        }));
         if dead {
             progress.counts[*entity].dead += 1;
-            progress.holding.removed.push((*span, *key_hash, true));
+            progress.holding.removed.push(Removed { span: *span, key_hash: *key_hash, record: *index, is_dead: true });
             return self.free_followers(batch, *span, *key_hash).await;
         }
         let Some(hash) = *key_hash else { return Ok(()) };

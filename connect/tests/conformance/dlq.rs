@@ -1,0 +1,430 @@
+//! Rules H4, H5, E3: a dead record that is tried again never overwrites a newer row; how much may wait, how long, and how often.
+
+use topology::ErrorKind;
+use topology::batch::HeldId;
+use topology::data::Value;
+use topology::ledger::Claim;
+use topology::record::Operation;
+use topology::sink::SinkWriter;
+
+use tidelock_connect::sql::writer::{HeldLimits, SqlWriter};
+
+use crate::batches::{Builder, apply, claim, raw_key, task};
+use crate::conformance;
+use crate::target::{SinkTableSet, Target, n, t};
+
+async fn blog(target: &mut Target) -> SinkTableSet {
+    target
+        .run(&[
+            "CREATE TABLE users (id bigint PRIMARY KEY, name varchar(10) NOT NULL, email varchar(100) UNIQUE)",
+            "CREATE TABLE posts (id bigint PRIMARY KEY, user_id bigint NOT NULL, title varchar(100), \
+             CONSTRAINT posts_user FOREIGN KEY (user_id) REFERENCES users (id))",
+        ])
+        .await;
+    vec![
+        target.table(0, "users", &["id", "name", "email"], &["id"]).await,
+        target.table(1, "posts", &["id", "user_id", "title"], &["id"]).await,
+    ]
+}
+
+/// Nothing that is parked becomes due by itself while the test looks.
+const SLOW: HeldLimits = HeldLimits { retry_first_ms: 600_000, retry_cap_ms: 600_000, ..HeldLimits::USUAL };
+
+fn user(id: i64, email: &str) -> [Value; 3] {
+    [n(id), t("name"), t(email)]
+}
+
+/// The table refuses it: it has no name.
+fn bad(id: i64, email: &str) -> [Value; 3] {
+    [n(id), Value::Null, t(email)]
+}
+
+fn post(id: i64, user: i64, title: &str) -> [Value; 3] {
+    [n(id), n(user), t(title)]
+}
+
+/// What `dlq replay` does, for offsets from the first to the last.
+async fn replay(target: &mut Target, first: i64, last: i64) {
+    let sql = format!(
+        "UPDATE tidelock_held SET state = 'replay', retry_at_ms = 0 WHERE state = 'dead' AND `offset` BETWEEN {first} AND {last} \
+         AND (waits_for IS NULL OR waits_for <> 'overtaken')"
+    );
+    let sql = sql.replace('`', target.quote());
+    target.run(&[&sql]).await;
+}
+
+async fn states(target: &mut Target) -> Vec<String> {
+    let sql = "SELECT `offset`, state, waits_for FROM tidelock_held ORDER BY 1".replace('`', target.quote());
+    target.rows(&sql).await
+}
+
+async fn due(writer: &mut SqlWriter, claims: &[Claim]) -> Vec<i64> {
+    writer.due_held(claims, 100).await.unwrap().iter().map(|row| row.id.offset).collect()
+}
+
+/// Tries the due rows, which must be at these offsets, with these rows, as a lane does.
+async fn release(writer: &mut SqlWriter, claims: &[Claim], tables: &SinkTableSet, rows: &[(i64, u16, Vec<Value>)]) {
+    let offsets: Vec<i64> = rows.iter().map(|(offset, ..)| *offset).collect();
+    assert_eq!(due(writer, claims).await, offsets);
+    let ids: Vec<HeldId> = offsets.iter().map(|offset| HeldId { offset: *offset, ordinal: 0 }).collect();
+    let mut builder = Builder::new(claims, tables);
+    for (_, entity, row) in rows {
+        builder.upsert(*entity, row);
+    }
+    writer.apply(&builder.finish_release(&ids)).await.unwrap();
+}
+
+async fn replayed_records_are_applied_in_order(target: &mut Target) {
+    let tables = blog(target).await;
+    let mut writer = target.writer(&tables);
+    let mut claims = [claim(&mut writer, "t", 0, 1).await];
+    let batch = Builder::new(&claims, &tables)
+        .upsert(0, &bad(1, "first"))
+        .upsert(0, &bad(1, "second"))
+        .upsert(0, &user(2, "other"))
+        .finish();
+    apply(&mut writer, &mut claims, &batch).await;
+    assert_eq!(states(target).await, ["0|dead|∅", "1|dead|∅"]);
+    // A person repairs the cause and asks for both.
+    replay(target, 0, 9).await;
+    let counts = writer.held_counts(&claims).await.unwrap();
+    assert_eq!((counts.queued, counts.dead), (2, 0));
+    let rows = [(0, 0, user(1, "first").to_vec()), (1, 0, user(1, "second").to_vec())];
+    release(&mut writer, &claims, &tables, &rows).await;
+    assert_eq!(target.rows("SELECT id, email FROM users ORDER BY id").await, ["1|second", "2|other"]);
+    assert!(states(target).await.is_empty(), "what is applied is held no more");
+    let counts = writer.held_counts(&claims).await.unwrap();
+    assert_eq!((counts.queued, counts.dead), (0, 0));
+}
+
+async fn a_replayed_record_that_fails_again_is_dead_again(target: &mut Target) {
+    let tables = blog(target).await;
+    let mut writer = target.writer(&tables);
+    let mut claims = [claim(&mut writer, "t", 0, 1).await];
+    let batch = Builder::new(&claims, &tables).upsert(0, &bad(1, "a")).finish();
+    apply(&mut writer, &mut claims, &batch).await;
+    replay(target, 0, 0).await;
+    release(&mut writer, &claims, &tables, &[(0, 0, bad(1, "a").to_vec())]).await;
+    assert_eq!(target.rows("SELECT state, class, attempts FROM tidelock_held").await, ["dead|data|2"]);
+    // The lane's memory follows: a later whole row makes it history.
+    let batch = Builder::new(&claims, &tables).upsert(0, &user(1, "b")).finish();
+    apply(&mut writer, &mut claims, &batch).await;
+    assert_eq!(states(target).await, ["0|superseded|∅"]);
+}
+
+async fn a_partial_change_overtakes_a_dead_record_and_the_operator_still_sees_it(target: &mut Target) {
+    let tables = blog(target).await;
+    let mut writer = target.writer(&tables);
+    let mut claims = [claim(&mut writer, "t", 0, 1).await];
+    let batch = Builder::new(&claims, &tables).upsert(0, &user(1, "v0")).finish();
+    apply(&mut writer, &mut claims, &batch).await;
+    let batch = Builder::new(&claims, &tables).upsert(0, &bad(1, "v1")).finish();
+    apply(&mut writer, &mut claims, &batch).await;
+    let partial = |email: &str| [n(1), Value::Unavailable, t(email)];
+    let batch = Builder::new(&claims, &tables).upsert(0, &partial("v2")).finish();
+    apply(&mut writer, &mut claims, &batch).await;
+    assert_eq!(states(target).await, ["1|dead|overtaken"], "its name may be lost, so it stays in the backlog");
+    replay(target, 0, 9).await;
+    assert!(due(&mut writer, &claims).await.is_empty());
+    assert_eq!(target.value("SELECT email FROM users").await, "v2");
+    // A whole row brings everything.
+    let batch = Builder::new(&claims, &tables).upsert(0, &user(1, "v3")).finish();
+    apply(&mut writer, &mut claims, &batch).await;
+    assert_eq!(states(target).await, ["1|superseded|overtaken"]);
+}
+
+async fn a_change_that_comes_before_a_replay_is_noticed_overtakes_it(target: &mut Target) {
+    let tables = blog(target).await;
+    let mut writer = target.writer(&tables);
+    let mut claims = [claim(&mut writer, "t", 0, 1).await];
+    let batch = Builder::new(&claims, &tables).upsert(0, &user(1, "v0")).upsert(0, &user(2, "w0")).finish();
+    apply(&mut writer, &mut claims, &batch).await;
+    let batch = Builder::new(&claims, &tables).upsert(0, &bad(1, "v1")).upsert(0, &bad(2, "w1")).finish();
+    apply(&mut writer, &mut claims, &batch).await;
+    // The lane has not looked yet when a partial and a whole change come.
+    replay(target, 0, 9).await;
+    let batch = Builder::new(&claims, &tables)
+        .upsert(0, &[n(1), Value::Unavailable, t("v2")])
+        .upsert(0, &user(2, "w2"))
+        .finish();
+    apply(&mut writer, &mut claims, &batch).await;
+    assert_eq!(states(target).await, ["2|dead|overtaken", "3|superseded|∅"]);
+    assert!(due(&mut writer, &claims).await.is_empty());
+    assert_eq!(target.rows("SELECT email FROM users ORDER BY id").await, ["v2", "w2"]);
+}
+
+async fn a_key_change_makes_dead_records_of_both_keys_history(target: &mut Target) {
+    let tables = blog(target).await;
+    let mut writer = target.writer(&tables);
+    let mut claims = [claim(&mut writer, "t", 0, 1).await];
+    let batch = Builder::new(&claims, &tables).upsert(0, &user(1, "a")).upsert(0, &user(5, "e")).finish();
+    apply(&mut writer, &mut claims, &batch).await;
+    // In one batch, and (a half alone, as where the other one lies on another partition) without its partner.
+    let batch =
+        Builder::new(&claims, &tables).upsert(0, &bad(1, "x")).upsert(0, &bad(2, "y")).upsert(0, &bad(5, "z")).finish();
+    apply(&mut writer, &mut claims, &batch).await;
+    let batch = Builder::new(&claims, &tables).rename(0, n(1), &user(2, "moved")).finish();
+    apply(&mut writer, &mut claims, &batch).await;
+    assert_eq!(states(target).await, ["2|superseded|∅", "3|superseded|∅", "4|dead|∅"]);
+    let mut builder = Builder::new(&claims, &tables);
+    let new_key = builder.key(&[n(6)]);
+    builder.record(0, 0, Operation::Delete, &[n(5)], None).new_key = Some(new_key);
+    apply(&mut writer, &mut claims, &builder.finish()).await;
+    assert_eq!(states(target).await[2], "4|superseded|∅", "a replay would bring the old row back");
+    replay(target, 0, 9).await;
+    assert!(due(&mut writer, &claims).await.is_empty());
+    assert_eq!(target.rows("SELECT id, email FROM users").await, ["2|moved"]);
+}
+
+async fn what_a_replay_applies_makes_older_dead_records_of_its_key_history(target: &mut Target) {
+    let tables = blog(target).await;
+    let mut writer = target.writer(&tables);
+    let mut claims = [claim(&mut writer, "t", 0, 1).await];
+    for email in ["first", "second", "third"] {
+        let batch = Builder::new(&claims, &tables).upsert(0, &bad(1, email)).finish();
+        apply(&mut writer, &mut claims, &batch).await;
+    }
+    // The newest but one is tried first.
+    replay(target, 1, 1).await;
+    release(&mut writer, &claims, &tables, &[(1, 0, user(1, "second").to_vec())]).await;
+    assert_eq!(states(target).await, ["0|superseded|∅", "2|dead|∅"]);
+    replay(target, 0, 9).await;
+    release(&mut writer, &claims, &tables, &[(2, 0, user(1, "third").to_vec())]).await;
+    assert_eq!(target.value("SELECT email FROM users").await, "third");
+    assert_eq!(states(target).await, ["0|superseded|∅"]);
+}
+
+async fn a_change_that_waited_overtakes_what_died_before_it(target: &mut Target) {
+    let tables = blog(target).await;
+    let mut writer = target.writer_with(&tables, SLOW);
+    let mut claims = [claim(&mut writer, "t", 0, 1).await];
+    // A post that can't be written, then a change of it that waits for its author.
+    let mut builder = Builder::new(&claims, &tables);
+    builder.dead_with_key(1, "refused by the lens", Some(&[n(1)]));
+    apply(&mut writer, &mut claims, &builder.finish()).await;
+    let batch = Builder::new(&claims, &tables).upsert(1, &post(1, 7, "newer")).finish();
+    apply(&mut writer, &mut claims, &batch).await;
+    target
+        .run(&[
+            "INSERT INTO users VALUES (7, 'author', 'a')",
+            "UPDATE tidelock_held SET retry_at_ms = 0 WHERE state = 'parked'",
+        ])
+        .await;
+    release(&mut writer, &claims, &tables, &[(1, 1, post(1, 7, "newer").to_vec())]).await;
+    assert_eq!(states(target).await, ["0|superseded|∅"]);
+    assert_eq!(target.value("SELECT title FROM posts").await, "newer");
+}
+
+async fn a_replayed_record_takes_its_turn_before_what_waits_and_lets_nothing_overtake(target: &mut Target) {
+    let tables = blog(target).await;
+    let mut writer = target.writer_with(&tables, SLOW);
+    let mut claims = [claim(&mut writer, "t", 0, 1).await];
+    target.run(&["INSERT INTO users VALUES (8, 'other', 'o')"]).await;
+    let mut builder = Builder::new(&claims, &tables);
+    builder.dead_with_key(1, "refused by the lens", Some(&[n(1)]));
+    apply(&mut writer, &mut claims, &builder.finish()).await;
+    for (user, title) in [(7, "waits for 7"), (8, "behind it")] {
+        let batch = Builder::new(&claims, &tables).upsert(1, &post(1, user, title)).finish();
+        apply(&mut writer, &mut claims, &batch).await;
+    }
+    replay(target, 0, 0).await;
+    release(&mut writer, &claims, &tables, &[(0, 1, post(1, 8, "the dead one").to_vec())]).await;
+    assert_eq!(target.value("SELECT title FROM posts").await, "the dead one");
+    // It is gone, and the follower is due; but its head waits on.
+    let rows = [(2, 1, post(1, 8, "behind it").to_vec())];
+    release(&mut writer, &claims, &tables, &rows).await;
+    assert_eq!(target.value("SELECT title FROM posts").await, "the dead one");
+    assert!(due(&mut writer, &claims).await.is_empty(), "it waits for its head");
+    target
+        .run(&[
+            "INSERT INTO users VALUES (7, 'author', 'a')",
+            "UPDATE tidelock_held SET retry_at_ms = 0 WHERE state = 'parked'",
+        ])
+        .await;
+    release(&mut writer, &claims, &tables, &[(1, 1, post(1, 7, "waits for 7").to_vec())]).await;
+    release(&mut writer, &claims, &tables, &rows).await;
+    assert_eq!(target.value("SELECT title FROM posts").await, "behind it");
+    assert!(states(target).await.is_empty());
+}
+
+async fn a_replayed_record_waits_for_what_is_older_and_waits(target: &mut Target) {
+    let tables = blog(target).await;
+    let mut writer = target.writer_with(&tables, SLOW);
+    let mut claims = [claim(&mut writer, "t", 0, 1).await];
+    target.run(&["INSERT INTO users VALUES (8, 'other', 'o')"]).await;
+    let batch = Builder::new(&claims, &tables).upsert(1, &post(1, 7, "older")).finish();
+    apply(&mut writer, &mut claims, &batch).await;
+    let mut builder = Builder::new(&claims, &tables);
+    builder.dead_with_key(1, "refused by the lens", Some(&[n(1)]));
+    apply(&mut writer, &mut claims, &builder.finish()).await;
+    replay(target, 1, 1).await;
+    let newer = (1, 1, post(1, 8, "newer").to_vec());
+    release(&mut writer, &claims, &tables, std::slice::from_ref(&newer)).await;
+    assert!(target.rows("SELECT title FROM posts").await.is_empty(), "else the older one would be written over it");
+    assert!(due(&mut writer, &claims).await.is_empty());
+    target
+        .run(&[
+            "INSERT INTO users VALUES (7, 'author', 'a')",
+            "UPDATE tidelock_held SET retry_at_ms = 0 WHERE state = 'parked'",
+        ])
+        .await;
+    release(&mut writer, &claims, &tables, &[(0, 1, post(1, 7, "older").to_vec())]).await;
+    release(&mut writer, &claims, &tables, &[newer]).await;
+    assert_eq!(target.value("SELECT title FROM posts").await, "newer");
+}
+
+async fn a_record_that_died_before_its_key_was_known_is_overtaken_by_its_raw_key(target: &mut Target) {
+    let tables = blog(target).await;
+    let mut writer = target.writer(&tables);
+    let mut claims = [claim(&mut writer, "t", 0, 1).await];
+    let mut builder = Builder::new(&claims, &tables);
+    builder.dead_with_raw_key(0, &raw_key(&[n(1)]), "unknown schema", None);
+    builder.dead_with_raw_key(0, &raw_key(&[n(2)]), "unknown schema", None);
+    builder.dead_with_raw_key(0, &raw_key(&[n(3)]), "unknown schema", None);
+    apply(&mut writer, &mut claims, &builder.finish()).await;
+    // One is changed by the same worker, one by another that knows it from the table only.
+    let batch = Builder::new(&claims, &tables).upsert(0, &user(1, "newer")).finish();
+    apply(&mut writer, &mut claims, &batch).await;
+    writer = target.writer(&tables);
+    claims = [claim(&mut writer, "t", 0, 2).await];
+    let batch = Builder::new(&claims, &tables).delete(0, n(2)).finish();
+    apply(&mut writer, &mut claims, &batch).await;
+    assert_eq!(states(target).await, ["0|superseded|∅", "1|superseded|∅", "2|dead|∅"]);
+    // The third can be read by now.
+    replay(target, 0, 9).await;
+    release(&mut writer, &claims, &tables, &[(2, 0, user(3, "late").to_vec())]).await;
+    assert_eq!(target.rows("SELECT id, email FROM users ORDER BY id").await, ["1|newer", "3|late"]);
+    let batch = Builder::new(&claims, &tables).upsert(0, &[n(3), Value::Unavailable, t("later")]).finish();
+    apply(&mut writer, &mut claims, &batch).await;
+    assert_eq!(target.value("SELECT email FROM users WHERE id = 3").await, "later", "its key waits for nothing");
+}
+
+async fn a_truncate_makes_dead_records_history(target: &mut Target) {
+    let tables = blog(target).await;
+    let mut writer = target.writer(&tables);
+    let mut claims = [claim(&mut writer, "t", 0, 1).await];
+    let batch = Builder::new(&claims, &tables).upsert(0, &bad(1, "before")).finish();
+    apply(&mut writer, &mut claims, &batch).await;
+    let batch = Builder::new(&claims, &tables)
+        .upsert(0, &bad(2, "before, in its batch"))
+        .truncate(0)
+        .upsert(0, &bad(3, "after"))
+        .finish();
+    apply(&mut writer, &mut claims, &batch).await;
+    assert_eq!(states(target).await, ["0|superseded|∅", "1|superseded|∅", "3|dead|∅"]);
+}
+
+async fn a_unique_violation_is_tried_at_once_after_one_and_after_two_seconds_and_is_then_dead(target: &mut Target) {
+    let mut tables = blog(target).await;
+    let limits = HeldLimits { retry_first_ms: 1000, attempts_max: Some(3), ..HeldLimits::default() };
+    tables[0].held = Some(limits);
+    let mut writer = target.writer_with(&tables, SLOW);
+    let mut claims = [claim(&mut writer, "t", 0, 1).await];
+    let batch = Builder::new(&claims, &tables).upsert(0, &user(1, "taken")).finish();
+    apply(&mut writer, &mut claims, &batch).await;
+    let batch = Builder::new(&claims, &tables).upsert(0, &user(2, "taken")).upsert(1, &post(1, 9, "orphan")).finish();
+    apply(&mut writer, &mut claims, &batch).await;
+    let wait = "SELECT attempts, retry_at_ms - first_failed_at_ms FROM tidelock_held WHERE entity = 'users'";
+    assert_eq!(target.rows(wait).await, ["1|1000"]);
+    let again = [(1, 0, user(2, "taken").to_vec())];
+    let make_due = "UPDATE tidelock_held SET retry_at_ms = 0 WHERE entity = 'users'";
+    target.run(&[make_due]).await;
+    release(&mut writer, &claims, &tables, &again).await;
+    let second: Vec<String> = target.rows(wait).await[0].split('|').map(str::to_owned).collect();
+    assert_eq!(second[0], "2");
+    let waited: i64 = second[1].parse().unwrap();
+    assert!((2000..60_000).contains(&waited), "two seconds after the second try: {waited}");
+    target.run(&[make_due]).await;
+    release(&mut writer, &claims, &tables, &again).await;
+    assert_eq!(
+        target.rows("SELECT entity, state, class, attempts FROM tidelock_held ORDER BY 1").await,
+        ["posts|parked|dependency|1", "users|dead|dependency|3"],
+        "the other entity has the usual limits"
+    );
+}
+
+async fn where_too_much_waits_the_partition_pauses_until_there_is_room(target: &mut Target) {
+    let tables = blog(target).await;
+    let limits = HeldLimits { rows_max: 2, ..HeldLimits::default() };
+    let mut writer = target.writer_with(&tables, limits);
+    let mut claims = [claim(&mut writer, "posts", 0, 1).await, claim(&mut writer, "users", 0, 1).await];
+    let orphan = |builder: &mut Builder<'_>, id: i64| {
+        builder.record(0, 1, Operation::Create, &[n(id)], Some(&post(id, 7, "orphan")));
+    };
+    let mut builder = Builder::new(&claims, &tables);
+    (1..=3).for_each(|id| orphan(&mut builder, id));
+    let applied = apply(&mut writer, &mut claims, &builder.finish()).await;
+    assert!(applied.paused.is_empty(), "no batch is too large to ever fit");
+
+    // Another worker finds it full too; the other partition flows.
+    let mut writer = target.writer_with(&tables, limits);
+    claims = [claim(&mut writer, "posts", 0, 2).await, claim(&mut writer, "users", 0, 2).await];
+    let mut builder = Builder::new(&claims, &tables);
+    orphan(&mut builder, 4);
+    builder.record(1, 0, Operation::Create, &[n(1)], Some(&user(1, "flows")));
+    let applied = apply(&mut writer, &mut claims, &builder.finish()).await;
+    assert_eq!(applied.paused.len(), 1);
+    let (paused, error) = &applied.paused[0];
+    assert_eq!(
+        (paused, error.kind, error.code.as_deref()),
+        (&task("posts", 0), ErrorKind::Dependency, Some("parked-full"))
+    );
+    assert!(error.detail.contains("3 rows"), "{error}");
+    assert_eq!((claims[0].next_offset, claims[1].next_offset), (3, 1));
+    assert_eq!(target.value("SELECT COUNT(*) FROM tidelock_held").await, "3");
+
+    // The parent comes, and there is room.
+    target.run(&["INSERT INTO users VALUES (7, 'author', 'a')", "UPDATE tidelock_held SET retry_at_ms = 0"]).await;
+    let ids: Vec<HeldId> =
+        due(&mut writer, &claims[..1]).await.iter().map(|at| HeldId { offset: *at, ordinal: 0 }).collect();
+    let mut builder = Builder::new(&claims[..1], &tables);
+    (1..=3).for_each(|id| orphan(&mut builder, id));
+    writer.apply(&builder.finish_release(&ids)).await.unwrap();
+    let mut builder = Builder::new(&claims, &tables);
+    builder.record(0, 1, Operation::Create, &[n(4)], Some(&post(4, 9, "next")));
+    let applied = apply(&mut writer, &mut claims, &builder.finish()).await;
+    assert!(applied.paused.is_empty());
+    assert_eq!(target.rows("SELECT state FROM tidelock_held").await, ["parked"]);
+}
+
+async fn bytes_that_wait_are_limited_too(target: &mut Target) {
+    let tables = blog(target).await;
+    let mut writer = target.writer_with(&tables, HeldLimits { bytes_max: 10, ..HeldLimits::default() });
+    let mut claims = [claim(&mut writer, "posts", 0, 1).await];
+    let batch = Builder::new(&claims, &tables).upsert(1, &post(1, 7, "orphan")).finish();
+    apply(&mut writer, &mut claims, &batch).await;
+    let batch = Builder::new(&claims, &tables).upsert(1, &post(2, 7, "orphan")).finish();
+    assert_eq!(apply(&mut writer, &mut claims, &batch).await.paused.len(), 1);
+}
+
+async fn history_is_deleted_when_it_is_old(target: &mut Target) {
+    let tables = blog(target).await;
+    let limits = HeldLimits { superseded_kept_ms: Some(60_000), ..HeldLimits::default() };
+    let mut writer = target.writer_with(&tables, limits);
+    let mut claims = [claim(&mut writer, "t", 0, 1).await];
+    let batch = Builder::new(&claims, &tables).upsert(0, &bad(1, "a")).upsert(0, &bad(2, "b")).finish();
+    apply(&mut writer, &mut claims, &batch).await;
+    let batch = Builder::new(&claims, &tables).upsert(0, &user(1, "c")).finish();
+    apply(&mut writer, &mut claims, &batch).await;
+    target.run(&["UPDATE tidelock_held SET first_failed_at_ms = first_failed_at_ms - 61000"]).await;
+    writer.held_counts(&claims).await.unwrap();
+    assert_eq!(states(target).await, ["1|dead|∅"], "what is dead stays until somebody decides");
+}
+
+conformance!(
+    replayed_records_are_applied_in_order,
+    a_replayed_record_that_fails_again_is_dead_again,
+    a_partial_change_overtakes_a_dead_record_and_the_operator_still_sees_it,
+    a_change_that_comes_before_a_replay_is_noticed_overtakes_it,
+    a_key_change_makes_dead_records_of_both_keys_history,
+    what_a_replay_applies_makes_older_dead_records_of_its_key_history,
+    a_change_that_waited_overtakes_what_died_before_it,
+    a_replayed_record_takes_its_turn_before_what_waits_and_lets_nothing_overtake,
+    a_replayed_record_waits_for_what_is_older_and_waits,
+    a_record_that_died_before_its_key_was_known_is_overtaken_by_its_raw_key,
+    a_truncate_makes_dead_records_history,
+    a_unique_violation_is_tried_at_once_after_one_and_after_two_seconds_and_is_then_dead,
+    where_too_much_waits_the_partition_pauses_until_there_is_room,
+    bytes_that_wait_are_limited_too,
+    history_is_deleted_when_it_is_old,
+);
