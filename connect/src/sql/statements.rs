@@ -262,7 +262,9 @@ impl Statements {
                 "UPDATE [tidelock_held] SET [attempts] = [attempts] + 1, [state] = {name}, [class] = {name}, [code] = {name}, \
                  [message] = {text}, [retry_at_ms] = {i64}, [waits_for] = {name} WHERE {held}",
             ),
-            held_retry_followers: text(&format!("UPDATE [tidelock_held] SET [retry_at_ms] = {{now}} {FOLLOWERS}")),
+            held_retry_followers: text(&format!(
+                "UPDATE [tidelock_held] SET [retry_at_ms] = {{now}} {FOLLOWERS} AND [retry_at_ms] > {{now}}"
+            )),
             held_hold_followers: text(&format!("UPDATE [tidelock_held] SET [retry_at_ms] = {{i64}} {FOLLOWERS}")),
             held_vacating: text(
                 "SELECT [offset], [waits_for] FROM [tidelock_held] WHERE {task} AND [key_hash] = {i64} AND [offset] > {i64} \

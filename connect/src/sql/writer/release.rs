@@ -53,6 +53,8 @@ struct Releasing {
     blocked: HashSet<(usize, u64)>,
     /// Rows of each (span, key hash) in this batch.
     rows_of: HashMap<(usize, u64), u32>,
+    /// Keys whose followers are due by now: once per transaction is enough, for there may be a thousand.
+    freed: HashSet<(usize, u64)>,
     /// Offset of the first row of a key that waits and is not due, where it was looked for.
     first_waiting: HashMap<(usize, u64), Option<i64>>,
     /// Applied: (span, id), to be deleted at the end.
@@ -148,7 +150,9 @@ impl SqlWriter {
                         record: tried.index,
                         is_dead: false,
                     });
-                    self.free_followers(batch, tried.span, tried.key_hash).await?;
+                    if tried.key_hash.is_some_and(|hash| releasing.freed.insert((tried.span, hash))) {
+                        self.free_followers(batch, tried.span, tried.key_hash).await?;
+                    }
                 }
                 Some(error) => self.failed_again(batch, &tried, error, releasing, progress).await?,
             }
