@@ -64,8 +64,12 @@ impl Instance {
     /// When it cannot be set.
     pub async fn limit_files_of_postgres(&self, bytes: Option<u64>) {
         let limit = bytes.map_or_else(|| "unlimited".to_owned(), |bytes| bytes.to_string());
-        // The soft limit of the process that starts the sessions; they inherit it.
-        let set = Command::new("prlimit").args(["--pid", &postgres_pid(), &format!("--fsize={limit}:")]).status().await;
+        // The soft limit of the process that starts the sessions, which inherit it. As its user: root may lack that one right.
+        let set = Command::new("setpriv")
+            .args(["--reuid=postgres", "--regid=postgres", "--clear-groups", "prlimit"])
+            .args(["--pid", &postgres_pid(), &format!("--fsize={limit}:")])
+            .status()
+            .await;
         assert!(set.expect("prlimit runs").success(), "prlimit --fsize={limit}");
     }
 

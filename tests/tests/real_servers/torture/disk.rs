@@ -35,10 +35,10 @@ async fn a_direction_whose_target_has_no_room_waits_and_the_other_goes_on(pair: 
     pair.right.run("ALTER TABLE history SET (autovacuum_enabled = false)").await;
     let mut length = 0;
     while length < FILE_LIMIT - ROOM {
-        // Of a kilobyte each.
-        let rows = ((FILE_LIMIT - ROOM - length) / 2048).max(20);
+        // Smaller than the lines that come, so that no page has room for one of those.
+        let rows = ((FILE_LIMIT - ROOM - length) / 256).max(100);
         let filler = format!(
-            "INSERT INTO history SELECT 'filler', -1, number, 'c', NULL, to_jsonb(repeat(md5(number::text), 32))
+            "INSERT INTO history SELECT 'filler', -1, number, 'c', NULL, to_jsonb(repeat(md5(number::text), 2))
              FROM generate_series(1, {rows}) AS number"
         );
         pair.right.run(&filler).await;
