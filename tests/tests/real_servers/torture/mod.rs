@@ -29,8 +29,9 @@ const MINUTES: u64 = 10;
 const CHANGES_PER_MINUTE: u64 = 20_000;
 /// Connect stores a connector's place every second.
 const OFFSETS_STORED: Duration = Duration::from_secs(5);
-/// How long everything may take to arrive after the last fault.
-const CATCH_UP: Duration = Duration::from_secs(300);
+/// How long everything may take to arrive after the last fault: held rows are tried every 30 s, one after the other where they depend on
+/// each other, and the machine may do other things as well.
+const CATCH_UP: Duration = Duration::from_secs(900);
 
 pub(super) fn say(text: &str) {
     use std::io::Write;
