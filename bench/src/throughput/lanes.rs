@@ -128,6 +128,7 @@ pub(crate) fn child(arguments: &[String]) -> Result<(), String> {
             snapshots: vec![SnapshotMode::Upsert],
             order: vec![EntityId(0)],
             held_rows_max: 100,
+            publishes: false,
         };
         let (plan, cache, topic_name) = (plan.clone(), fetcher.client().cache(), topic.clone());
         let (sink_plan, sink_database, fetch) = (plan.clone(), database.clone(), fetcher.clone());
@@ -149,8 +150,13 @@ pub(crate) fn child(arguments: &[String]) -> Result<(), String> {
                 let tables =
                     vec![SinkTable { table: (*sink_plan.table).clone(), snapshot: SnapshotMode::Upsert, held: None }];
                 let connector = engine.connector(&sink_database).expect("the address was read before");
-                let options =
-                    WriterOptions { tables, held: HeldLimits::default(), dead: None, advance_sequences: false };
+                let options = WriterOptions {
+                    tables,
+                    held: HeldLimits::default(),
+                    dead: None,
+                    dead_letters: None,
+                    advance_sequences: false,
+                };
                 Box::new(SqlWriter::new(connector, options))
             }),
             fetch_schema: Box::new(move || {

@@ -17,6 +17,10 @@ use engine::BenchEngine;
 use report::{Measured, Report};
 use workload::{Phase, Workload};
 
+/// Rest before each measured phase, so that none of them pays for what the one before left to do in the background (dirty pages, undo). A
+/// Tidelock run starts a process and joins a group first, which is such a rest by itself; the bare run would have none.
+const REST: std::time::Duration = std::time::Duration::from_secs(5);
+
 /// What the command line asks for.
 #[derive(Clone, Debug)]
 pub(crate) struct Options {
@@ -110,15 +114,27 @@ fn measure(
         // Bare and Tidelock take turns, so that a slow minute of the machine hits both.
         runtime.block_on(engine.create_table(database, workload))?;
         for (phase, measured) in &mut measured {
+            std::thread::sleep(REST);
             let bare = bare::run(runtime, engine, database, workload, *phase, options, lanes)?;
             measured.ceiling.push(bare);
         }
         runtime.block_on(engine.create_table(database, workload))?;
         for (phase, measured) in &mut measured {
+            std::thread::sleep(REST);
             let result = lanes::spawn(engine, database, *phase, topics, options, lanes, run)?;
             measured.add(result);
         }
-        eprintln!("{} {} columns, {lanes} lanes: run {} of {}", engine.name(), workload.columns, run + 1, options.runs);
+        let last =
+            |phase: usize| (measured[phase].1.ceiling.last().copied().unwrap_or(0.0), measured[phase].1.last_rate());
+        eprintln!(
+            "{} {} columns, {lanes} lanes: run {} of {}: bare and Tidelock in rows/s, insert {:.0?}, update {:.0?}",
+            engine.name(),
+            workload.columns,
+            run + 1,
+            options.runs,
+            last(0),
+            last(1)
+        );
     }
     for (phase, measured) in measured {
         report.add(engine.name(), &format!("{}_{}_columns", phase.name(), workload.columns), lanes, &measured);

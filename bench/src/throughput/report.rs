@@ -37,6 +37,11 @@ impl Measured {
     pub(crate) fn add(&mut self, result: LaneResult) {
         self.tidelock.push(result);
     }
+
+    /// Rows/s of the last Tidelock run.
+    pub(crate) fn last_rate(&self) -> f64 {
+        self.tidelock.last().map_or(0.0, |result| result.rows_per_s)
+    }
 }
 
 /// The results so far.
