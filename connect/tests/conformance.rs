@@ -12,6 +12,8 @@ mod faults;
 mod held;
 #[path = "conformance/moves.rs"]
 mod moves;
+#[path = "conformance/outbox.rs"]
+mod outbox;
 #[path = "conformance/rows.rs"]
 mod rows;
 #[path = "conformance/target.rs"]

@@ -35,7 +35,10 @@ section! {
         /// Consumer groups are named `<group_prefix>.<pipeline>.<direction>`. Changing it makes other groups, which the ledger refuses
         /// while the old ones are alive.
         group_prefix: String = "tidelock".into();
-        /// Topic for dead letters. Dead rows are kept in the target's table `tidelock_held`; publishing them is not in this version.
+        /// Topic for dead letters. A record that can never be applied is kept in the target's table `tidelock_held`; with a topic named here
+        /// it is published there too, exactly once for readers with `isolation.level=read_committed`: key, value and headers as they came,
+        /// with Connect's `__connect.errors.*` headers and `tidelock.*`. The topic is created if it is not there. The consumer groups'
+        /// offsets are then committed in the same transactions, every few seconds.
         dead_letters: Option<String> = None;
         /// Raw librdkafka options, `name: value`. An option that Tidelock sets itself is refused.
         options: Named<String> = Named::default();

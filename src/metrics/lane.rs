@@ -45,6 +45,8 @@ pub(crate) struct LaneMetrics {
     slow_path: IntCounter,
     held: [IntGauge; 3],
     target_up: IntGauge,
+    published: IntCounter,
+    lane: String,
     states: [IntGauge; LaneState::ALL.len()],
     alive: Gauge,
     buffered: IntGauge,
@@ -74,12 +76,14 @@ impl LaneMetrics {
             slow_path: metrics.slow_path.with_label_values(&[direction]),
             held: ["parked", "queued", "dead"].map(|state| metrics.held_rows.with_label_values(&[direction, state])),
             target_up: metrics.target_up.with_label_values(&[direction, lane.as_str()]),
+            published: metrics.published.with_label_values(&[direction]),
             states: LaneState::ALL
                 .map(|state| metrics.lane_state.with_label_values(&[direction, lane.as_str(), state.name()])),
             alive: metrics.lane_alive.with_label_values(&[direction, lane.as_str()]),
             buffered: metrics.buffered_bytes.with_label_values(&[direction, lane.as_str()]),
             log_resets: metrics.log_resets.with_label_values(&[direction]),
             partitions: Mutex::default(),
+            lane,
             board,
             metrics: metrics.clone(),
         }
@@ -218,6 +222,16 @@ impl LaneObserver for LaneMetrics {
     fn target_up(&self, up: bool) {
         self.target_up.set(i64::from(up));
         lock(&self.board).target_up = up;
+    }
+
+    fn published(&self, count: u64) {
+        self.published.inc_by(count);
+    }
+
+    fn publishing(&self, trouble: Option<&Error>) {
+        let labels = [self.direction.as_str(), self.lane.as_str()];
+        self.metrics.publishing_up.with_label_values(&labels).set(i64::from(trouble.is_none()));
+        lock(&self.board).publishing = trouble.map(|error| with_causes(error));
     }
 
     fn lane_state(&self, state: LaneState, reason: Option<&Error>) {

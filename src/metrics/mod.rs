@@ -100,6 +100,10 @@ metrics! {
     delay: histogram "tidelock_delay_seconds" ["direction"] buckets DELAY_BUCKETS;
     /// Seconds from BEGIN to the reply to COMMIT.
     batch_write_duration: histogram "tidelock_batch_write_duration_seconds" ["direction"] buckets WRITE_BUCKETS;
+    /// Dead letters and other outputs that were published.
+    published: counter "tidelock_published_total" ["direction"];
+    /// 1 while outputs can be published; only with `kafka.dead_letters`.
+    publishing_up: gauge "tidelock_publishing_up" ["direction", "lane"];
     /// Records per batch.
     batch_rows: histogram "tidelock_batch_rows" ["direction"] buckets ROWS_BUCKETS;
     /// Batches that had to be written row by row because one row was refused.

@@ -79,6 +79,8 @@ pub(super) struct LaneBoard {
     pub(super) state: LaneState,
     pub(super) reason: Option<String>,
     pub(super) target_up: bool,
+    /// Why outputs can't be published, if so.
+    pub(super) publishing: Option<String>,
     pub(super) alive: Instant,
     pub(super) held: topology::sink::HeldCounts,
     pub(super) partitions: Vec<PartitionStatus>,
@@ -90,6 +92,7 @@ impl LaneBoard {
             state: LaneState::Starting,
             reason: None,
             target_up: true,
+            publishing: None,
             alive: Instant::now(),
             held: topology::sink::HeldCounts::default(),
             partitions: Vec::new(),
@@ -199,6 +202,9 @@ fn judge(board: &LaneBoard, lane: &str, reasons: &mut Vec<String>) -> bool {
     }
     if !board.target_up {
         reasons.push(format!("{lane}: the target does not answer"));
+    }
+    if let Some(trouble) = &board.publishing {
+        reasons.push(format!("{lane}: dead letters wait in the target: {trouble}"));
     }
     for partition in &board.partitions {
         if let Some(reason) = &partition.paused {

@@ -139,6 +139,7 @@ fn settings(shared: &Shared, plan: &Plan) -> LaneSettings {
         snapshots: plan.entities.iter().map(|entity| entity.snapshot).collect(),
         order: plan.order.clone(),
         held_rows_max: HELD_ROWS_MAX,
+        publishes: shared.config.kafka.dead_letters.is_some(),
     }
 }
 
@@ -213,6 +214,7 @@ fn sink(config: &Config, plan: &Plan) -> Box<dyn SinkWriter> {
         tables,
         held,
         dead: Some(DeadLimit { ratio: dead.ratio, window: dead.window, run_length: dead.run_length }),
+        dead_letters: config.kafka.dead_letters.as_deref().map(Into::into),
         advance_sequences: true,
     };
     Box::new(SqlWriter::new(connector, options))

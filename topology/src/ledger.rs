@@ -20,6 +20,13 @@ pub struct TaskKey {
     pub partition: i32,
 }
 
+impl TaskKey {
+    /// True when both belong to one direction of one pipeline.
+    pub fn is_of_direction(&self, other: &TaskKey) -> bool {
+        (&self.pipeline, &self.direction) == (&other.pipeline, &other.direction)
+    }
+}
+
 impl fmt::Display for TaskKey {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{} {} {}[{}]", self.pipeline, self.direction, self.topic, self.partition)
@@ -29,6 +36,13 @@ impl fmt::Display for TaskKey {
 /// A nonce per claim: asynchronous fail-over of the target can repeat an epoch, never an owner (rule L).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Owner(pub u128);
+
+impl Owner {
+    /// A new nonce.
+    pub fn random(mut random: impl FnMut() -> u64) -> Owner {
+        Owner(u128::from(random()) << 64 | u128::from(random()))
+    }
+}
 
 impl fmt::Display for Owner {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -72,6 +86,23 @@ pub enum ClaimReply {
     },
 }
 
+impl ClaimReply {
+    /// [`ClaimReply::Missing`], for targets that keep the ledger as a map.
+    pub fn missing<'a>(
+        request: &ClaimRequest,
+        ledger: impl Iterator<Item = (&'a TaskKey, &'a LedgerRow)>,
+    ) -> ClaimReply {
+        let (mut topic, mut direction) = (Vec::new(), None);
+        for (task, row) in ledger.filter(|(task, _)| task.is_of_direction(&request.task)) {
+            direction = Some(row.generation);
+            if task.topic == request.task.topic && !topic.contains(&row.generation) {
+                topic.push(row.generation);
+            }
+        }
+        ClaimReply::Missing { topic, direction }
+    }
+}
+
 /// A claimed task.
 #[derive(Clone, Debug)]
 pub struct Claim {
@@ -108,6 +139,8 @@ pub struct LedgerRow {
     pub generation: Generation,
     /// Hash of the record at `next_offset − 1`.
     pub tail_hash: u64,
+    /// Number of the last output (rule O1).
+    pub outbox_seq: i64,
 }
 
 impl LedgerRow {
@@ -121,7 +154,17 @@ impl LedgerRow {
             marks: Marks::default(),
             generation: request.generation,
             tail_hash: 0,
+            outbox_seq: 0,
         }
+    }
+
+    /// The number of one more output, after all of the task's and those that are `published`.
+    pub fn next_output(&mut self, published: i64) -> i64 {
+        let next = self.outbox_seq.max(published) + 1;
+        if !mutation::is_active(mutation::OUTPUTS_NOT_NUMBERED) {
+            self.outbox_seq = next;
+        }
+        next
     }
 
     /// A claim takes the row over: whoever had it is fenced from now on (FEN-1).
@@ -198,6 +241,23 @@ pub struct TopicProgress {
     pub partitions: Vec<PartitionProgress>,
     /// Held rows that may still be applied and that records of a new generation must wait for (see [`crate::sink::SinkWriter::topic_progress`]).
     pub held: u64,
+}
+
+impl TopicProgress {
+    /// The rows of a task's topic, for targets that keep the ledger as a map.
+    pub fn of<'a>(
+        task: &TaskKey,
+        ledger: impl Iterator<Item = (&'a TaskKey, &'a LedgerRow)>,
+        held: u64,
+    ) -> TopicProgress {
+        let of_topic = ledger.filter(|(other, _)| other.is_of_direction(task) && other.topic == task.topic);
+        let partitions = of_topic.map(|(other, row)| PartitionProgress {
+            partition: other.partition,
+            next_offset: row.next_offset,
+            generation: row.generation,
+        });
+        TopicProgress { partitions: partitions.collect(), held }
+    }
 }
 
 /// One row of [`TopicProgress`].

@@ -111,9 +111,12 @@ pub fn pair_id(batch: &ChangeBatch, change: &Change) -> Option<String> {
     Some(format!("{:016x}{:016x}", hash(1), hash(2)))
 }
 
-/// `tidelock_held.waits_for` of a parked half.
+/// How `tidelock_held.waits_for` of a half begins.
+pub const MOVE_PREFIX: &str = "move:";
+
+/// `tidelock_held.waits_for` of a half.
 pub fn waits_for(pair_id: &str) -> String {
-    format!("move:{pair_id}")
+    format!("{MOVE_PREFIX}{pair_id}")
 }
 
 /// What the target has before the move, read under locks.

@@ -40,9 +40,15 @@ pub const DELETE_SWALLOWS_MOVE: u32 = 17;
 pub const TAKE_BELOW_POSITION: u32 = 18;
 /// A6: records of a new generation go on at once.
 pub const NO_BARRIER: u32 = 19;
+/// O2: what the group's offset says of published outputs is not believed.
+pub const PUBLISH_ALL_AGAIN: u32 = 20;
+/// O2: outputs are deleted before they are published.
+pub const FORGET_UNPUBLISHED: u32 = 21;
+/// O1: the ledger row does not keep the number of the last output.
+pub const OUTPUTS_NOT_NUMBERED: u32 = 22;
 
 /// Every fault with its name.
-pub const ALL: [(u32, &str); 19] = [
+pub const ALL: [(u32, &str); 22] = [
     (NO_CAS, "no_cas"),
     (CLAIM_WITHOUT_EPOCH, "claim_without_epoch"),
     (MARK_AFTER_GUARD, "mark_after_guard"),
@@ -62,6 +68,9 @@ pub const ALL: [(u32, &str); 19] = [
     (DELETE_SWALLOWS_MOVE, "delete_swallows_move"),
     (TAKE_BELOW_POSITION, "take_below_position"),
     (NO_BARRIER, "no_barrier"),
+    (PUBLISH_ALL_AGAIN, "publish_all_again"),
+    (FORGET_UNPUBLISHED, "forget_unpublished"),
+    (OUTPUTS_NOT_NUMBERED, "outputs_not_numbered"),
 ];
 
 #[cfg(feature = "mutations")]

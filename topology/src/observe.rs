@@ -148,6 +148,12 @@ pub trait LaneObserver: Send + Sync {
     /// Held rows of the lane's partitions. When they change, and about once a second while there are any.
     fn held(&self, counts: HeldCounts) {}
 
+    /// So many outputs, such as dead letters, were published (rules O).
+    fn published(&self, count: u64) {}
+
+    /// Whether outputs can be published: `None` when the brokers took them last time, or why not.
+    fn publishing(&self, trouble: Option<&Error>) {}
+
     /// Bytes read but not yet committed (MEM-1). Once per poll round.
     fn buffered_bytes(&self, bytes: u64) {}
 

@@ -5,6 +5,7 @@ use async_trait::async_trait;
 use crate::batch::{ChangeBatch, HeldId};
 use crate::error::Error;
 use crate::ledger::{CasOutcome, Claim, ClaimReply, ClaimRequest, Owner, TaskKey, TopicProgress};
+use crate::output::{Output, Published};
 use crate::record::EntityId;
 
 /// What a kind of target can do; the engine asks instead of guessing.
@@ -45,6 +46,8 @@ pub struct Applied {
     /// Partitions that must pause, with the reason: `Schema`, with all of their topic (rule E5); `Dependency`, because too much waits in them
     /// (rule H5). Their records were *not* applied and their spans not moved; the rest of the batch was.
     pub paused: Vec<(TaskKey, Error)>,
+    /// Outputs were stored (rule O1): [`SinkWriter::outputs`] has them.
+    pub has_outputs: bool,
 }
 
 /// Why an `apply` did not succeed.
@@ -143,6 +146,26 @@ pub trait SinkWriter: Send {
     /// # Errors
     /// As [`SinkWriter::claim`].
     async fn topic_progress(&mut self, task: &TaskKey, before_ms: i64) -> Result<TopicProgress, Error>;
+
+    /// Outputs of these tasks after the numbers given, by task and number, at most `rows_max` (rules O). No lock, no write. The default is
+    /// for targets that store none.
+    ///
+    /// # Errors
+    /// As [`SinkWriter::claim`].
+    async fn outputs(&mut self, after: &[Published], rows_max: usize) -> Result<Vec<Output>, Error> {
+        let _ = (after, rows_max);
+        Ok(Vec::new())
+    }
+
+    /// Outputs up to these numbers are published: they are deleted, and later ones get greater numbers, whatever the ledger row says (a
+    /// target that was restored has numbers from before). May be repeated.
+    ///
+    /// # Errors
+    /// As [`SinkWriter::claim`]; the numbers are remembered nevertheless.
+    async fn forget_outputs(&mut self, published: &[Published]) -> Result<(), Error> {
+        let _ = published;
+        Ok(())
+    }
 
     /// Runs a trivial statement: is the target there at all? (rule E2)
     ///

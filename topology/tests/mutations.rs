@@ -3,6 +3,8 @@
 
 #[path = "simulator/arguments.rs"]
 mod arguments;
+#[path = "simulator/calm.rs"]
+mod calm;
 #[path = "simulator/judge.rs"]
 mod judge;
 #[path = "simulator/processors.rs"]

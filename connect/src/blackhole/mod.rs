@@ -9,9 +9,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use async_trait::async_trait;
 use topology::Error;
 use topology::batch::ChangeBatch;
-use topology::ledger::{
-    CasOutcome, Claim, ClaimReply, ClaimRequest, LedgerRow, PartitionProgress, TaskKey, TopicProgress, judge_cas,
-};
+use topology::ledger::{CasOutcome, Claim, ClaimReply, ClaimRequest, LedgerRow, TaskKey, TopicProgress, judge_cas};
 use topology::sink::{Applied, ApplyError, Capabilities, HeldCounts, HeldRow, OutcomeCounts, SinkWriter};
 
 /// The ledger that all writers of one blackhole share.
@@ -51,16 +49,7 @@ impl SinkWriter for BlackholeWriter {
                 row.raise(request);
                 return ClaimReply::Claimed(row.claim(&request.task));
             }
-            let Some(start) = request.start_offset else {
-                let of_direction = |task: &&TaskKey| {
-                    (&task.pipeline, &task.direction) == (&request.task.pipeline, &request.task.direction)
-                };
-                let of_topic = ledger.iter().filter(|(task, _)| of_direction(task) && task.topic == request.task.topic);
-                return ClaimReply::Missing {
-                    topic: of_topic.map(|(_, row)| row.generation).collect(),
-                    direction: ledger.iter().find(|(task, _)| of_direction(task)).map(|(_, row)| row.generation),
-                };
-            };
+            let Some(start) = request.start_offset else { return ClaimReply::missing(request, ledger.iter()) };
             let row = LedgerRow::new(request, start);
             let claim = row.claim(&request.task);
             ledger.insert(request.task.clone(), row);
@@ -112,16 +101,7 @@ impl SinkWriter for BlackholeWriter {
     }
 
     async fn topic_progress(&mut self, task: &TaskKey, _: i64) -> Result<TopicProgress, Error> {
-        let ledger = self.target.lock();
-        let of_topic = |other: &&TaskKey| {
-            (&other.pipeline, &other.direction, &other.topic) == (&task.pipeline, &task.direction, &task.topic)
-        };
-        let rows = ledger.iter().filter(|(other, _)| of_topic(other)).map(|(other, row)| PartitionProgress {
-            partition: other.partition,
-            next_offset: row.next_offset,
-            generation: row.generation,
-        });
-        Ok(TopicProgress { partitions: rows.collect(), held: 0 })
+        Ok(TopicProgress::of(task, self.target.lock().iter(), 0))
     }
 
     async fn probe(&mut self) -> Result<(), Error> {

@@ -7,25 +7,17 @@
 //!
 //! Calls block; they run on the capture's own thread.
 
-use std::time::{Duration, Instant};
-
 use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, TopicReplication};
 use rdkafka::client::DefaultClientContext;
 use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::message::{Header, OwnedHeaders};
 use rdkafka::producer::{BaseProducer, BaseRecord, Producer};
-use rdkafka::util::Timeout;
 use rdkafka::{ClientConfig, Offset, TopicPartitionList};
 use topology::{Error, ErrorKind, Result, Stage};
 use tracing::{debug, info};
 
-/// Longest wait for one answer of a coordinator; over it the broker counts as down and the caller tries again later.
-const REPLY_TIMEOUT: Duration = Duration::from_secs(30);
-
-/// Longest time for the records of one transaction to be acknowledged. Below the broker's transaction timeout (60 s by default),
-/// so that we know of a stuck transaction before the broker aborts it.
-const DELIVERY_TIMEOUT: Duration = Duration::from_secs(45);
+use crate::kafka::transaction::{Failed, REPLY_TIMEOUT, code_of, transact};
 
 /// Version of the progress text.
 const PROGRESS_VERSION: &str = "1";
@@ -183,30 +175,7 @@ impl Publisher {
         producer: &BaseProducer,
         records: &[OutRecord],
         progress: &Progress,
-    ) -> std::result::Result<(), (&'static str, KafkaError)> {
-        producer.begin_transaction().map_err(|error| ("cannot begin a transaction", error))?;
-        let deadline = Instant::now() + DELIVERY_TIMEOUT;
-        let late = || KafkaError::MessageProduction(RDKafkaErrorCode::MessageTimedOut);
-        for record in records {
-            let mut message = base_record(record);
-            while let Err((error, back)) = producer.send(message) {
-                if error.rdkafka_error_code() != Some(RDKafkaErrorCode::QueueFull) {
-                    return Err(("cannot publish a change", error));
-                }
-                if Instant::now() > deadline {
-                    return Err(("cannot publish a change in time", late()));
-                }
-                producer.poll(Duration::from_millis(10));
-                message = back;
-            }
-        }
-        // Drained with short polls before the commit, whose own flush would wait in slices of 100 ms.
-        while producer.in_flight_count() > 0 {
-            if Instant::now() > deadline {
-                return Err(("changes were not acknowledged in time", late()));
-            }
-            producer.poll(Duration::from_millis(1));
-        }
+    ) -> std::result::Result<(), Failed> {
         let group = self
             .consumer
             .group_metadata()
@@ -216,10 +185,7 @@ impl Publisher {
         // The offset itself says nothing; 0 is the end of the empty topic, so lag tools see no lag.
         element.set_offset(Offset::Offset(0)).map_err(|error| ("cannot store the capture's progress", error))?;
         element.set_metadata(progress.encode());
-        producer
-            .send_offsets_to_transaction(&offsets, &group, REPLY_TIMEOUT)
-            .map_err(|error| ("cannot store the capture's progress", error))?;
-        producer.commit_transaction(Timeout::Never).map_err(|error| ("cannot commit published changes", error))?;
+        transact(producer, records.iter().map(base_record), &offsets, &group)?;
         if self.settings.broker == BrokerKind::InProcess {
             let committed = self.consumer.commit(&offsets, CommitMode::Sync);
             committed.map_err(|error| ("cannot store the capture's progress", error))?;
@@ -277,10 +243,7 @@ impl Publisher {
     }
 
     fn fault(&self, description: &'static str, error: KafkaError) -> Error {
-        let code = match &error {
-            KafkaError::Transaction(error) => Some(error.code()),
-            other => other.rdkafka_error_code(),
-        };
+        let code = code_of(&error);
         let (kind, advice) = match code {
             Some(
                 RDKafkaErrorCode::Fenced | RDKafkaErrorCode::InvalidProducerEpoch | RDKafkaErrorCode::ProducerFenced,

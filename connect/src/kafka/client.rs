@@ -57,12 +57,29 @@ pub fn consumer_config(settings: &ClientSettings, group_id: &str) -> ClientConfi
     config
 }
 
+/// librdkafka warns of a consumer's options in a producer, each time.
+fn is_of_consumers(name: &str) -> bool {
+    const BEGINNINGS: [&str; 8] = [
+        "session.",
+        "heartbeat.",
+        "max.poll.",
+        "queued.",
+        "fetch.",
+        "max.partition.fetch.",
+        "group.",
+        "partition.assignment.",
+    ];
+    BEGINNINGS.iter().any(|beginning| name.starts_with(beginning))
+}
+
 /// A producer; `transactional_id` makes it transactional.
 pub fn producer_config(settings: &ClientSettings, transactional_id: Option<&str>) -> ClientConfig {
     let mut config = ClientConfig::new();
     config.set("linger.ms", "5");
     config.set("compression.type", "lz4");
-    for (name, value) in &settings.options {
+    // The brokers' limits count: a dead letter is as large as its record was, and its headers more.
+    config.set("message.max.bytes", "100000000");
+    for (name, value) in settings.options.iter().filter(|(name, _)| !is_of_consumers(name)) {
         config.set(name, value);
     }
     config.set("bootstrap.servers", &settings.brokers);

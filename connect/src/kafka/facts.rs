@@ -1,18 +1,19 @@
 //! Slow questions to the brokers (watermarks, committed offsets, offsets by time, the record before an offset), asked on a thread of their
 //! own with a client of their own, so that the poll thread keeps polling (rule A4).
 
+use std::collections::VecDeque;
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::time::{Duration, Instant};
 
 use rdkafka::consumer::{BaseConsumer, Consumer, ConsumerContext};
 use rdkafka::error::{KafkaError, KafkaResult};
-use rdkafka::message::Message;
+use rdkafka::message::{BorrowedMessage, Message};
 use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
 use rdkafka::types::RDKafkaErrorCode;
 use rdkafka::{ClientConfig, ClientContext};
 use topology::lane::{PartitionEnds, StartFacts, tail_hash};
 
-use super::poll::raw_record;
+use super::record::raw_record;
 
 /// One question may take this long; then it counts as not answered and is asked again.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(10);
@@ -33,11 +34,10 @@ pub(super) enum About {
         /// And where is this time (milliseconds since the epoch)?
         at_ms: Option<i64>,
     },
-    /// The same, and the hash of the record at this offset, if that is in the log (rule L7).
+    /// Where does it begin and end, and what is the record at this offset, if that is in the log (rule L7)?
     Log {
         /// The record before the one to start at; `None` when no hash is known to compare with.
         tail_offset: Option<i64>,
-        at_ms: Option<i64>,
     },
     /// Where do all partitions of its topic end (rule A6)?
     Ends,
@@ -47,8 +47,16 @@ pub(super) enum About {
 #[derive(Debug)]
 pub(super) enum Answer {
     Start(Option<StartFacts>),
-    Log(Option<(StartFacts, Tail)>),
+    Log(Option<Log>),
     Ends(Option<Vec<PartitionEnds>>),
+}
+
+/// What the log of a partition holds.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Log {
+    pub(super) low: i64,
+    pub(super) high: i64,
+    pub(super) tail: Tail,
 }
 
 /// The record at an offset.
@@ -92,22 +100,9 @@ impl Facts {
         config.set("fetch.wait.max.ms", "5");
         let (questions, incoming) = channel::<Question>();
         let (outgoing, answers) = channel();
-        std::thread::Builder::new().name("tidelock-facts".to_owned()).spawn(move || {
-            let mut client: Option<Client> = None;
-            while let Ok(question) = incoming.recv() {
-                if client.is_none() {
-                    client = config.create_with_context(Quiet).ok();
-                }
-                let answer = answer(client.as_ref(), &question);
-                if matches!(answer, Answer::Start(None) | Answer::Log(None) | Answer::Ends(None)) {
-                    // Do not hammer brokers that do not answer.
-                    std::thread::sleep(Duration::from_millis(500));
-                }
-                if outgoing.send((question, answer)).is_err() {
-                    return;
-                }
-            }
-        })?;
+        std::thread::Builder::new()
+            .name("tidelock-facts".to_owned())
+            .spawn(move || answer_all(&config, &incoming, &outgoing))?;
         Ok(Facts { questions, answers })
     }
 
@@ -123,18 +118,40 @@ impl Facts {
     }
 }
 
+/// The thread: until nobody asks or listens any more.
+fn answer_all(config: &ClientConfig, incoming: &Receiver<Question>, outgoing: &Sender<(Question, Answer)>) {
+    let mut client: Option<Client> = None;
+    let mut waiting = VecDeque::new();
+    while let Some(question) = waiting.pop_front().or_else(|| incoming.recv().ok()) {
+        waiting.extend(incoming.try_iter());
+        if client.is_none() {
+            client = config.create_with_context(Quiet).ok();
+        }
+        let answer = answer(client.as_ref(), &question);
+        if matches!(answer, Answer::Start(None) | Answer::Log(None) | Answer::Ends(None)) {
+            // Do not hammer brokers that do not answer.
+            std::thread::sleep(Duration::from_millis(500));
+        }
+        if let Answer::Ends(ends) = &answer {
+            // All partitions of a topic ask the same at a start: one look serves everyone who asked before it.
+            waiting.retain(|other: &Question| {
+                let is_same = matches!(other.about, About::Ends) && other.topic == question.topic;
+                is_same.then(|| outgoing.send((other.clone(), Answer::Ends(ends.clone()))));
+                !is_same
+            });
+        }
+        if outgoing.send((question, answer)).is_err() {
+            return;
+        }
+    }
+}
+
 fn answer(client: Option<&Client>, question: &Question) -> Answer {
     match question.about {
         About::Start { at_ms } => Answer::Start(client.and_then(|client| start(client, question, at_ms).ok())),
-        About::Log { tail_offset, at_ms } => Answer::Log(client.and_then(|client| {
-            let facts = start(client, question, at_ms).ok()?;
-            let readable = tail_offset.filter(|offset| (facts.low..facts.high).contains(offset));
-            let tail = match readable {
-                None => Tail::Unknown,
-                Some(offset) => tail_at(client, question, offset)?,
-            };
-            Some((facts, tail))
-        })),
+        About::Log { tail_offset } => {
+            Answer::Log(client.and_then(|client| log(client, &question.topic, question.partition, tail_offset).ok()))
+        }
         About::Ends => Answer::Ends(client.and_then(|client| ends(client, &question.topic).ok())),
     }
 }
@@ -177,31 +194,51 @@ fn end_of_records(client: &Client, topic: &str, partition: i32, low: i64, high: 
 
 /// The last offset in `first..high` that has a record.
 fn read_from(client: &Client, topic: &str, partition: i32, first: i64, high: i64) -> KafkaResult<Option<i64>> {
+    let mut last = None;
+    scan(client, topic, partition, first, |message| {
+        if message.offset() < high {
+            last = Some(message.offset());
+        }
+        message.offset() + 1 >= high
+    })?;
+    Ok(last)
+}
+
+/// Reads from `first` on, until `is_enough` or the log's end.
+fn scan(
+    client: &Client,
+    topic: &str,
+    partition: i32,
+    first: i64,
+    mut is_enough: impl FnMut(&BorrowedMessage<'_>) -> bool,
+) -> KafkaResult<()> {
     let mut list = TopicPartitionList::new();
     list.add_partition_offset(topic, partition, Offset::Offset(first))?;
     client.assign(&list)?;
     let until = Instant::now() + ANSWER_TIMEOUT;
-    let mut last = None;
-    let found = loop {
+    let scanned = loop {
         if Instant::now() >= until {
             break Err(KafkaError::MessageConsumption(RDKafkaErrorCode::OperationTimedOut));
         }
         match client.poll(Duration::from_millis(100)) {
             Some(Ok(message)) if message.topic() != topic || message.partition() != partition => {}
-            Some(Ok(message)) if message.offset() >= high => break Ok(last),
-            Some(Ok(message)) => {
-                last = Some(message.offset());
-                if message.offset() + 1 == high {
-                    break Ok(last);
-                }
-            }
-            Some(Err(KafkaError::PartitionEOF(other))) if other == partition => break Ok(last),
+            Some(Ok(message)) if is_enough(&message) => break Ok(()),
+            Some(Err(KafkaError::PartitionEOF(other))) if other == partition => break Ok(()),
             Some(_) | None => {}
         }
     };
     // Nothing is assigned to this client between questions.
     let _ = client.unassign();
-    found
+    scanned
+}
+
+fn log(client: &Client, topic: &str, partition: i32, tail_offset: Option<i64>) -> KafkaResult<Log> {
+    let (low, high) = client.fetch_watermarks(topic, partition, ANSWER_TIMEOUT)?;
+    let tail = match tail_offset.filter(|offset| (low..high).contains(offset)) {
+        None => Tail::Unknown,
+        Some(offset) => tail_at(client, topic, partition, offset)?,
+    };
+    Ok(Log { low, high, tail })
 }
 
 fn start(client: &Client, question: &Question, at_ms: Option<i64>) -> KafkaResult<StartFacts> {
@@ -228,29 +265,14 @@ fn start(client: &Client, question: &Question, at_ms: Option<i64>) -> KafkaResul
     Ok(StartFacts { committed, low, high, at_timestamp, partitions })
 }
 
-/// Reads one record; `None` when the brokers did not answer in time.
-fn tail_at(client: &Client, question: &Question, offset: i64) -> Option<Tail> {
-    let mut list = TopicPartitionList::new();
-    list.add_partition_offset(&question.topic, question.partition, Offset::Offset(offset)).ok()?;
-    client.assign(&list).ok()?;
-    let until = Instant::now() + ANSWER_TIMEOUT;
-    let mut tail = None;
-    while tail.is_none() && Instant::now() < until {
-        match client.poll(Duration::from_millis(100)) {
-            Some(Ok(message)) if message.topic() != question.topic || message.partition() != question.partition => {}
-            Some(Ok(message)) if message.offset() == offset => {
-                let mut headers = Vec::new();
-                tail = Some(Tail::Hash(tail_hash(&raw_record(&message, 0, &mut headers))));
-            }
-            // The next one that is there, or the end.
-            Some(Ok(message)) if message.offset() > offset => tail = Some(Tail::Compacted),
-            Some(Err(KafkaError::PartitionEOF(partition))) if partition == question.partition => {
-                tail = Some(Tail::Compacted);
-            }
-            Some(_) | None => {}
+fn tail_at(client: &Client, topic: &str, partition: i32, offset: i64) -> KafkaResult<Tail> {
+    // Stays when the next one that is there has another offset, or nothing comes any more.
+    let mut tail = Tail::Compacted;
+    scan(client, topic, partition, offset, |message| {
+        if message.offset() == offset {
+            tail = Tail::Hash(tail_hash(&raw_record(message, 0, &mut Vec::new())));
         }
-    }
-    // Nothing is assigned to this client between questions.
-    let _ = client.unassign();
-    tail
+        message.offset() >= offset
+    })?;
+    Ok(tail)
 }

@@ -11,22 +11,24 @@ use std::time::{Duration, Instant};
 use rdkafka::ClientConfig;
 use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer};
 use rdkafka::error::KafkaError;
-use rdkafka::message::{BorrowedMessage, Headers, Message};
+use rdkafka::message::Message;
 use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
 use rdkafka::types::RDKafkaErrorCode;
 use tokio::runtime::Handle;
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender};
-use topology::lane::{Command, FetchSchema, Lane, Reply, Request, StartAt, StartFacts, StartFrom, Taken};
+use topology::lane::{Command, FetchSchema, Lane, Reply, Request, StartAt, Taken};
 use topology::observe::{LaneObserver, LaneState};
-use topology::raw::{RawRecord, encode_headers};
 use topology::{Error, ErrorKind, Result, Stage};
 
 use super::context::{GroupEvent, LaneContext, PartitionEnd};
-use super::facts::{About, Answer, Facts, Question, Tail};
+use super::facts::{About, Facts};
 use super::lane::{Drained, LaneSetup};
+use super::publishing::Publishing;
+use super::record::raw_record;
+use super::schemas::offer;
 
 /// Longest wait for a record: how late a reply, a rebalance note or a stop may be seen while nothing arrives.
-const POLL_WAIT: Duration = Duration::from_millis(20);
+pub(super) const POLL_WAIT: Duration = Duration::from_millis(20);
 
 /// Batches handed over at most: one being written, one waiting.
 const IN_FLIGHT_MAX: usize = 2;
@@ -37,14 +39,8 @@ const PAUSE_AFTER: Duration = Duration::from_secs(1);
 /// How often group offsets (advisory, for lag tools) and lag go out.
 const TELL_INTERVAL: Duration = Duration::from_secs(1);
 
-/// The registry is asked again about an unknown schema after this time: a lagging replica may know it then.
-const UNKNOWN_SCHEMA_MEMORY: Duration = Duration::from_secs(60);
-
 /// A seek is answered by a thread of this process; this long means that the partition is just starting or stopping: tried again.
 const SEEK_TIMEOUT: Duration = Duration::from_secs(1);
-
-/// How long an offset beyond the end may be an effect of a leader election (rule L7).
-const BEYOND_END_GRACE: Duration = Duration::from_secs(30);
 
 /// How the loop ended without an error that needs a person.
 pub(super) enum Ended {
@@ -55,34 +51,36 @@ pub(super) enum Ended {
 }
 
 pub(super) struct PollLoop<'a> {
-    consumer: BaseConsumer<LaneContext>,
-    lane: Lane,
-    topics: Vec<String>,
-    topic_index: HashMap<String, usize>,
-    requests: UnboundedSender<Request>,
-    replies: UnboundedReceiver<Reply>,
-    fetch_schema: FetchSchema,
-    facts: Facts,
-    setup: &'a LaneSetup,
-    observer: Arc<dyn LaneObserver>,
-    runtime: Handle,
+    pub(super) consumer: BaseConsumer<LaneContext>,
+    pub(super) lane: Lane,
+    pub(super) topics: Vec<String>,
+    pub(super) topic_index: HashMap<String, usize>,
+    pub(super) requests: UnboundedSender<Request>,
+    pub(super) replies: UnboundedReceiver<Reply>,
+    pub(super) fetch_schema: FetchSchema,
+    pub(super) facts: Facts,
+    pub(super) setup: &'a LaneSetup,
+    pub(super) observer: Arc<dyn LaneObserver>,
+    pub(super) runtime: Handle,
     /// Partitions that the group gave us.
-    owned: HashSet<(usize, i32)>,
+    pub(super) owned: HashSet<(usize, i32)>,
     /// Partitions that we fetch.
-    fetched: HashSet<(usize, i32)>,
+    pub(super) fetched: HashSet<(usize, i32)>,
     /// Starts that are being checked against the log's ends (rule L7), with the moment they were first beyond the end.
-    checking: HashMap<(usize, i32), (StartAt, Option<Instant>)>,
+    pub(super) checking: HashMap<(usize, i32), (StartAt, Option<Instant>)>,
     /// Unanswered questions of a first start.
-    resolving: HashSet<(usize, i32)>,
+    pub(super) resolving: HashSet<(usize, i32)>,
     /// Seeks that librdkafka has not taken yet; records of these partitions are stale until then.
-    seeking: HashMap<(usize, i32), i64>,
+    pub(super) seeking: HashMap<(usize, i32), i64>,
     /// Schema ids that the registry did not know when it was last asked, and what it said.
-    unknown_schemas: HashMap<u32, (Instant, String)>,
-    paused_for_writer: bool,
-    full_since: Option<Instant>,
-    headers: Vec<u8>,
-    told_at: Instant,
-    told: HashMap<(usize, i32), i64>,
+    pub(super) unknown_schemas: HashMap<u32, (Instant, String)>,
+    /// `None`: the direction publishes nothing.
+    pub(super) publishing: Option<Publishing>,
+    pub(super) paused_for_writer: bool,
+    pub(super) full_since: Option<Instant>,
+    pub(super) headers: Vec<u8>,
+    pub(super) told_at: Instant,
+    pub(super) told: HashMap<(usize, i32), i64>,
 }
 
 impl<'a> PollLoop<'a> {
@@ -107,6 +105,12 @@ impl<'a> PollLoop<'a> {
             Error::new(ErrorKind::Environment, Stage::Consume, "cannot start thread", "for questions to the brokers")
                 .with_source(error)
         })?;
+        let publishes = setup.settings.publishes;
+        let publishing =
+            publishes.then(|| Publishing::start(config, &setup.client, &setup.settings, &topics)).transpose();
+        let publishing = publishing.map_err(|error| {
+            Error::new(ErrorKind::Environment, Stage::Consume, "cannot start thread", "for outputs").with_source(error)
+        })?;
         let topic_index = topics.iter().enumerate().map(|(index, name)| (name.clone(), index)).collect();
         Ok(PollLoop {
             consumer,
@@ -126,6 +130,7 @@ impl<'a> PollLoop<'a> {
             resolving: HashSet::new(),
             seeking: HashMap::new(),
             unknown_schemas: HashMap::new(),
+            publishing,
             paused_for_writer: false,
             full_since: None,
             headers: Vec::new(),
@@ -194,6 +199,7 @@ impl<'a> PollLoop<'a> {
         }
         self.lane.tick();
         self.execute_commands()?;
+        self.publish();
         self.retry_seeks();
         if self.told_at.elapsed() >= TELL_INTERVAL {
             self.tell(CommitMode::Async);
@@ -252,114 +258,14 @@ impl<'a> PollLoop<'a> {
                     self.ask(topic, partition, About::Start { at_ms });
                 }
                 Command::AskEnds { topic, partition } => self.ask(topic, partition, About::Ends),
+                Command::AskPublished { topic, partition } => {
+                    if let Some(publishing) = &self.publishing {
+                        publishing.ask_published((self.topics[topic].clone(), partition));
+                    }
+                }
             }
         }
         Ok(())
-    }
-
-    fn start(&mut self, start: StartAt) {
-        let place = (start.topic, start.partition);
-        if !self.owned.contains(&place) {
-            return;
-        }
-        if self.fetched.contains(&place) {
-            // A rewind: the log was checked when the partition was first fetched.
-            self.seeking.insert(place, start.offset);
-        } else {
-            self.checking.insert(place, (start, None));
-            self.check_log(&start);
-        }
-    }
-
-    fn ask(&self, topic: usize, partition: i32, about: About) {
-        self.facts.ask(Question { topic: self.topics[topic].clone(), partition, about });
-    }
-
-    /// Rule L7: is the log still the one that the ledger knows?
-    fn check_log(&self, start: &StartAt) {
-        let at_ms = match self.setup.settings.start_from {
-            StartFrom::Timestamp(at) => Some(at),
-            StartFrom::Earliest | StartFrom::Latest => None,
-        };
-        let tail_offset = (start.tail_hash != 0).then_some(start.offset - 1);
-        self.ask(start.topic, start.partition, About::Log { tail_offset, at_ms });
-    }
-
-    fn answered(&mut self, question: &Question, answer: Answer) {
-        let Some(topic) = self.topic_index.get(&question.topic).copied() else { return };
-        let place = (topic, question.partition);
-        match answer {
-            Answer::Start(facts) => {
-                if self.resolving.remove(&place) {
-                    self.lane.start_facts(topic, question.partition, facts);
-                }
-            }
-            Answer::Ends(ends) => self.lane.topic_ends(topic, question.partition, ends),
-            Answer::Log(answer) => {
-                let Some((start, beyond_since)) = self.checking.get(&place).copied() else { return };
-                match answer {
-                    None => self.check_log(&start),
-                    Some((facts, tail)) => self.log_checked(place, start, beyond_since, facts, tail),
-                }
-            }
-        }
-    }
-
-    fn log_checked(
-        &mut self,
-        place: (usize, i32),
-        start: StartAt,
-        beyond_since: Option<Instant>,
-        facts: StartFacts,
-        tail: Tail,
-    ) {
-        if start.offset < facts.low {
-            return self.refuse(place, "records are lost by retention", &start, &facts);
-        }
-        if start.offset > facts.high {
-            let since = *self.checking.get_mut(&place).expect("just read").1.get_or_insert_with(Instant::now);
-            if beyond_since.is_some() && since.elapsed() > BEYOND_END_GRACE {
-                self.refuse(place, "topic was created anew or cut", &start, &facts);
-            } else {
-                self.check_log(&start);
-            }
-            return;
-        }
-        match tail {
-            Tail::Hash(hash) if hash != start.tail_hash => {
-                return self.refuse(place, "the record before is another one: topic was created anew", &start, &facts);
-            }
-            Tail::Compacted => tracing::warn!(
-                topic = self.topics[place.0],
-                partition = place.1,
-                offset = start.offset - 1,
-                "the record before the start is compacted away: cannot tell whether the topic was created anew"
-            ),
-            Tail::Hash(_) | Tail::Unknown => {}
-        }
-        self.checking.remove(&place);
-        let mut list = TopicPartitionList::new();
-        let added = list.add_partition_offset(&self.topics[place.0], place.1, Offset::Offset(start.offset));
-        match added.and_then(|()| self.consumer.incremental_assign(&list)) {
-            Ok(()) => {
-                self.fetched.insert(place);
-                // librdkafka remembers through a rebalance that we had paused it; nobody else would resume it.
-                self.set_paused(&[place], self.paused_for_writer);
-            }
-            Err(error) => tracing::warn!(%error, "cannot fetch partition; the group will rebalance"),
-        }
-    }
-
-    /// Rule L7: the ledger's offset is not in the log. Nothing is skipped; a person decides.
-    fn refuse(&mut self, place: (usize, i32), description: &'static str, start: &StartAt, facts: &StartFacts) {
-        self.checking.remove(&place);
-        let detail = format!(
-            "topic {} partition {}: the ledger says {}, the log holds {} to {}; restore the topic, or decide with run --start-from",
-            self.topics[place.0], place.1, start.offset, facts.low, facts.high
-        );
-        let error = Error::new(ErrorKind::Environment, Stage::Consume, description, detail);
-        tracing::error!(lane = %self.setup.name, %error, "the log is not the one that the ledger knows");
-        self.lane.log_differs(place.0, place.1, facts, error);
     }
 
     fn retry_seeks(&mut self) {
@@ -383,7 +289,7 @@ impl<'a> PollLoop<'a> {
         }
     }
 
-    fn set_paused(&self, places: &[(usize, i32)], paused: bool) {
+    pub(super) fn set_paused(&self, places: &[(usize, i32)], paused: bool) {
         if places.is_empty() {
             return;
         }
@@ -454,18 +360,10 @@ impl<'a> PollLoop<'a> {
         if self.seeking.contains_key(&place) {
             return Ok(Polled::Record);
         }
-        let raw = raw_record(&message, topic, &mut self.headers);
-        let mut taken = self.lane.take(message.partition(), &raw);
-        if let Taken::SchemaNeeded(id) = taken
-            && let Some((unknown_since, detail)) = self.unknown_schemas.get(&id)
-        {
-            if unknown_since.elapsed() < UNKNOWN_SCHEMA_MEMORY {
-                let error = Error::data(Stage::Decode, "unknown schema", detail.clone());
-                taken = self.lane.refuse(message.partition(), &raw, error);
-            } else {
-                self.unknown_schemas.remove(&id);
-            }
-        }
+        let mut headers = std::mem::take(&mut self.headers);
+        let taken =
+            offer(&mut self.lane, &mut self.unknown_schemas, place.1, &raw_record(&message, topic, &mut headers));
+        self.headers = headers;
         match taken {
             Taken::Yes | Taken::Ignored | Taken::Halted => Ok(Polled::Record),
             Taken::Fatal(error) => Err(error),
@@ -478,61 +376,8 @@ impl<'a> PollLoop<'a> {
         }
     }
 
-    /// Fetches a schema with all partitions paused, polling on (rule A4), then has the partition sought back to the record that needs it.
-    fn wait_for_schema(&mut self, id: u32, place: (usize, i32), offset: i64) -> Result<()> {
-        let fetched: Vec<_> = self.fetched.iter().copied().collect();
-        self.set_paused(&fetched, true);
-        let mut attempt = 0;
-        loop {
-            let mut fetching = self.runtime.spawn((self.fetch_schema)(id));
-            let result = loop {
-                if let Ok(joined) =
-                    self.runtime.block_on(async { tokio::time::timeout(POLL_WAIT, &mut fetching).await })
-                {
-                    break joined;
-                }
-                self.keep_membership();
-            };
-            match result {
-                Ok(Ok(())) => break,
-                Ok(Err(error)) if matches!(error.kind, ErrorKind::Transient | ErrorKind::Environment) => {
-                    attempt += 1;
-                    tracing::warn!(lane = %self.setup.name, schema = id, %error, "cannot fetch schema; trying again");
-                    self.observer.lane_state(LaneState::Paused, Some(&error));
-                    let wait = self.setup.settings.retry.wait(attempt, rand::random());
-                    let until = Instant::now() + wait;
-                    while Instant::now() < until {
-                        self.keep_membership();
-                        if !self.owned.contains(&place) {
-                            break;
-                        }
-                    }
-                }
-                // The registry answers and does not know the id: the record is kept as dead when it comes again.
-                Ok(Err(error)) => {
-                    self.unknown_schemas.insert(id, (Instant::now(), error.to_string()));
-                    break;
-                }
-                Err(_) => break,
-            }
-            if !self.owned.contains(&place) {
-                break;
-            }
-        }
-        self.observer.lane_state(LaneState::Running, None);
-        // Whatever slipped through while paused is fetched again: the lane ignores what it has.
-        if self.owned.contains(&place) {
-            self.seeking.insert(place, offset);
-        }
-        let takes: HashSet<(usize, i32)> = self.lane.running().collect();
-        let running: Vec<_> =
-            self.fetched.iter().copied().filter(|other| *other != place && takes.contains(other)).collect();
-        self.set_paused(&running, false);
-        Ok(())
-    }
-
     /// Serves callbacks while everything is paused; a record that slips through is fetched again later.
-    fn keep_membership(&mut self) {
+    pub(super) fn keep_membership(&mut self) {
         if let Some(Ok(message)) = self.consumer.poll(POLL_WAIT)
             && let Some(topic) = self.topic_index.get(message.topic()).copied()
         {
@@ -545,7 +390,8 @@ impl<'a> PollLoop<'a> {
     fn tell(&mut self, mode: CommitMode) {
         self.told_at = Instant::now();
         let mut list = TopicPartitionList::new();
-        for place in &self.owned {
+        // Where outputs are published only the emitter commits offsets: a plain commit would overwrite what is published (rule O2).
+        for place in self.owned.iter().filter(|_| self.publishing.is_none()) {
             let Some(next_offset) = self.lane.committed(place.0, place.1) else { continue };
             if self.told.insert(*place, next_offset) != Some(next_offset) {
                 let _ = list.add_partition_offset(&self.topics[place.0], place.1, Offset::Offset(next_offset));
@@ -601,6 +447,7 @@ impl<'a> PollLoop<'a> {
             }
         };
         self.tell(CommitMode::Sync);
+        self.publish_last(until);
         self.consumer.unsubscribe();
         Ok(Ended::Drained(drained))
     }
@@ -610,26 +457,6 @@ enum Polled {
     Record,
     Nothing,
     Rebuild(Error),
-}
-
-/// The record in a message, with its headers encoded into `headers`.
-pub(super) fn raw_record<'m>(
-    message: &'m BorrowedMessage<'_>,
-    topic: usize,
-    headers: &'m mut Vec<u8>,
-) -> RawRecord<'m> {
-    headers.clear();
-    if let Some(found) = message.headers() {
-        encode_headers(found.iter().map(|header| (header.key, header.value)), headers);
-    }
-    RawRecord {
-        topic,
-        offset: message.offset(),
-        timestamp_ms: message.timestamp().to_millis().unwrap_or(-1),
-        key: message.key(),
-        value: message.payload(),
-        headers,
-    }
 }
 
 fn consumer_error(error: &KafkaError) -> Polled {

@@ -4,6 +4,8 @@
 //! `{lock}` what the dialect says, `{task}` and `{held}` conditions on a primary key. Times are milliseconds since the epoch by the
 //! database's clock, so that all engines and hosts agree on them.
 
+use topology::moves::MOVE_PREFIX;
+
 use super::dialect::OwnType::{self, Bytes, Int32, Int64, Name, Text};
 use super::dialect::{Dialect, quote};
 
@@ -13,9 +15,15 @@ pub const PROGRESS: &str = "tidelock_progress";
 pub const HELD: &str = "tidelock_held";
 /// Word that one half of a key change leaves for the other (rule B5, `topology::moves`).
 pub const MOVED: &str = "tidelock_moved";
+/// Outputs that are not published yet (rules O).
+pub const OUTBOX: &str = "tidelock_outbox";
 /// Written inside writing transactions so that the trigger capture of SQLite can tell the engine's changes.
 pub const ORIGIN: &str = "tidelock_origin";
 
+/// `code` of a held half of a key change that waits for its other half (rule B5).
+pub(crate) const HALF_WAITS: &str = "half-waits";
+/// `waits_for` of a queued delete: after it its key has no row, so that what waits before it need not be written at all.
+pub(crate) const QUEUED_DELETE: &str = "delete";
 /// State of a dead row that is to be tried again, in its turn: `dlq replay` sets it, the lane that owns the partition executes it.
 pub const REPLAY: &str = "replay";
 /// `waits_for` of a dead row whose key has a newer row that did not replace all of it (rule H4): only a person may force it.
@@ -80,6 +88,20 @@ pub const MOVED_COLUMNS: [(&str, OwnType, bool); 6] = [
     ("created_at_ms", Int64, false),
 ];
 
+/// All columns of `tidelock_outbox`; the first five are its key.
+pub const OUTBOX_COLUMNS: [(&str, OwnType, bool); 10] = [
+    ("pipeline", Name, false),
+    ("direction", Name, false),
+    ("topic", Name, false),
+    ("partition", Int32, false),
+    ("seq", Int64, false),
+    ("target", Name, false),
+    ("key", Bytes, true),
+    ("value", Bytes, true),
+    ("headers", Bytes, false),
+    ("created_at_ms", Int64, false),
+];
+
 const TASK: &str = "[pipeline] = {name} AND [direction] = {name} AND [topic] = {name} AND [partition] = {i32}";
 const ONE_HELD: &str = "{task} AND [offset] = {i64} AND [ordinal] = {i32}";
 
@@ -129,12 +151,12 @@ fn expand(dialect: &dyn Dialect, template: &str) -> String {
 #[derive(Clone, Debug)]
 pub struct Statements {
     /// Fail when a table is not there; need no privilege to create.
-    pub probe_tables: [String; 3],
+    pub probe_tables: [String; 4],
     /// Create what is not there.
     pub create: Vec<String>,
     /// Claim: owner, group_id, task → matched rows.
     pub raise: String,
-    /// task → next_offset, epoch, marks, generation, tail_hash.
+    /// task → next_offset, epoch, marks, generation, tail_hash, dead_window, outbox_seq.
     pub read: String,
     /// A new row under epoch 1: task, next_offset, owner, group_id, generation, marks.
     pub insert: String,
@@ -158,6 +180,10 @@ pub struct Statements {
     pub cas: String,
     /// Rule E6: window, task; after the CAS of the same transaction.
     pub dead_window: String,
+    /// Rule O1: outbox_seq, task; after the CAS of the same transaction.
+    pub outbox_seq: String,
+    /// Rule O2: what is published goes: task, seq.
+    pub outbox_forget: String,
     /// Rule L3: task → epoch, owner, next_offset.
     pub lock_read: String,
     /// → milliseconds.
@@ -210,14 +236,15 @@ impl Statements {
     pub fn new(dialect: &dyn Dialect) -> Statements {
         let text = |template: &str| expand(dialect, template);
         Statements {
-            probe_tables: [PROGRESS, HELD, MOVED].map(|table| text(&format!("SELECT 1 FROM [{table}] WHERE 1 = 0"))),
+            probe_tables: [PROGRESS, HELD, MOVED, OUTBOX]
+                .map(|table| text(&format!("SELECT 1 FROM [{table}] WHERE 1 = 0"))),
             create: create(dialect),
             raise: text(
                 "UPDATE [tidelock_progress] SET [epoch] = [epoch] + 1, [owner] = {name}, [group_id] = {name}, \
                  [backend_id] = {backend}, [updated_at_ms] = {now} WHERE {task}",
             ),
             read: text(
-                "SELECT [next_offset], [epoch], [marks], [generation], [tail_hash], [dead_window] FROM [tidelock_progress] \
+                "SELECT [next_offset], [epoch], [marks], [generation], [tail_hash], [dead_window], [outbox_seq] FROM [tidelock_progress] \
                  WHERE {task}",
             ),
             insert: text(
@@ -243,7 +270,7 @@ impl Statements {
             )),
             topic_held: text(&format!(
                 "SELECT COUNT(*) FROM [tidelock_held] {WHERE_DIRECTION} AND [topic] = {{name}} AND [state] IN ('parked', 'queued', 'replay') \
-                 AND [timestamp_ms] < {{i64}} AND ([retry_at_ms] <= {{now}} OR ([state] = 'parked' AND COALESCE([code], '') <> 'half-waits'))"
+                 AND [timestamp_ms] < {{i64}} AND ([retry_at_ms] <= {{now}} OR ([state] = 'parked' AND COALESCE([code], '') <> '{HALF_WAITS}'))"
             )),
             backend: text("SELECT [backend_id] FROM [tidelock_progress] WHERE {task}"),
             cas: text(
@@ -251,6 +278,8 @@ impl Statements {
                  [generation] = {name}, [updated_at_ms] = {now} WHERE {task} AND [epoch] = {i64} AND [owner] = {name} AND [next_offset] = {i64}",
             ),
             dead_window: text("UPDATE [tidelock_progress] SET [dead_window] = {text} WHERE {task}"),
+            outbox_seq: text("UPDATE [tidelock_progress] SET [outbox_seq] = {i64} WHERE {task}"),
+            outbox_forget: text("DELETE FROM [tidelock_outbox] WHERE {task} AND [seq] <= {i64}"),
             lock_read: text("SELECT [epoch], [owner], [next_offset] FROM [tidelock_progress] WHERE {task}{lock}"),
             now: text("SELECT {now}"),
             held_keys: text(
@@ -266,10 +295,10 @@ impl Statements {
                 "UPDATE [tidelock_held] SET [retry_at_ms] = {{now}} {FOLLOWERS} AND [retry_at_ms] > {{now}}"
             )),
             held_hold_followers: text(&format!("UPDATE [tidelock_held] SET [retry_at_ms] = {{i64}} {FOLLOWERS}")),
-            held_vacating: text(
-                "SELECT [offset], [waits_for] FROM [tidelock_held] WHERE {task} AND [key_hash] = {i64} AND [offset] > {i64} \
-                 AND [state] = 'queued' AND ([waits_for] = 'delete' OR [waits_for] LIKE 'move:%') ORDER BY [offset] LIMIT 1",
-            ),
+            held_vacating: text(&format!(
+                "SELECT [offset], [waits_for] FROM [tidelock_held] WHERE {{task}} AND [key_hash] = {{i64}} AND [offset] > {{i64}} \
+                 AND [state] = 'queued' AND ([waits_for] = '{QUEUED_DELETE}' OR [waits_for] LIKE '{MOVE_PREFIX}%') ORDER BY [offset] LIMIT 1"
+            )),
             held_supersede: text(
                 "UPDATE [tidelock_held] SET [state] = 'superseded' WHERE {task} AND [key_hash] = {i64} AND [offset] < {i64}",
             ),
@@ -338,6 +367,20 @@ pub(crate) fn due_text(dialect: &dyn Dialect, tasks: usize) -> String {
     )
 }
 
+/// Outputs of some tasks of one direction (rule O2): pipeline, direction, (topic, partition, seq)…, limit → topic, partition, seq, target,
+/// key, value, headers.
+pub(crate) fn outbox_text(dialect: &dyn Dialect, tasks: usize) -> String {
+    let one = "([topic] = {name} AND [partition] = {i32} AND [seq] > {i64})";
+    let some = vec![one; tasks].join(" OR ");
+    expand(
+        dialect,
+        &format!(
+            "SELECT [topic], [partition], [seq], [target], [key], [value], [headers] FROM [tidelock_outbox] \
+             {WHERE_DIRECTION} AND ({some}) ORDER BY [topic], [partition], [seq] LIMIT {{i64}}"
+        ),
+    )
+}
+
 /// Counts of some tasks of one direction: pipeline, direction, (topic, partition)… → state, count.
 pub(crate) fn counts_text(dialect: &dyn Dialect, tasks: usize) -> String {
     expand(dialect, &format!("SELECT [state], COUNT(*) FROM [tidelock_held] {} GROUP BY [state]", some_tasks(tasks)))
@@ -362,6 +405,7 @@ fn create(dialect: &dyn Dialect) -> Vec<String> {
     let progress =
         TASK_COLUMNS.iter().chain(&PROGRESS_COLUMNS).map(|(name, kind)| column(name, *kind, false)).collect::<Vec<_>>();
     let moved = MOVED_COLUMNS.iter().map(|(name, kind, nullable)| column(name, *kind, *nullable)).collect::<Vec<_>>();
+    let outbox = OUTBOX_COLUMNS.iter().map(|(name, kind, nullable)| column(name, *kind, *nullable)).collect::<Vec<_>>();
     let held = HELD_COLUMNS.iter().map(|(name, kind, nullable)| column(name, *kind, *nullable)).collect::<Vec<_>>();
     let index = |name: &str, columns: &[&str]| {
         let columns = columns.iter().map(|name| quote(dialect, name)).collect::<Vec<_>>().join(", ");
@@ -372,6 +416,7 @@ fn create(dialect: &dyn Dialect) -> Vec<String> {
         table(PROGRESS, progress, key(&["pipeline", "direction", "topic", "partition"])),
         table(HELD, held, key(&["pipeline", "direction", "topic", "partition", "offset", "ordinal"])),
         table(MOVED, moved, key(&["pipeline", "direction", "pair"])),
+        table(OUTBOX, outbox, key(&["pipeline", "direction", "topic", "partition", "seq"])),
         index("tidelock_held_waits_for", &["waits_for"]),
         index("tidelock_held_due", &["state", "retry_at_ms"]),
     ]

@@ -152,8 +152,13 @@ impl SqlConnection for FaultySession {
 fn writer(target: &Target, tables: &SinkTableSet) -> (SqlWriter, Arc<Script>) {
     let script = Arc::new(Script::default());
     let connector = Faulty { inner: target.connector(), script: Arc::clone(&script) };
-    let options =
-        WriterOptions { tables: tables.clone(), held: HeldLimits::default(), dead: None, advance_sequences: true };
+    let options = WriterOptions {
+        tables: tables.clone(),
+        held: HeldLimits::default(),
+        dead: None,
+        dead_letters: None,
+        advance_sequences: true,
+    };
     (SqlWriter::new(Box::new(connector), options), script)
 }
 

@@ -144,15 +144,23 @@ impl Target {
     }
 
     pub(crate) fn writer_with(&self, tables: &[SinkTable], held: HeldLimits) -> SqlWriter {
-        let options = WriterOptions { tables: tables.to_vec(), held, dead: None, advance_sequences: true };
-        SqlWriter::new(self.connector(), options)
+        SqlWriter::new(self.connector(), options(tables, held))
     }
 
     pub(crate) fn writer_limited(&self, tables: &[SinkTable], limit: DeadLimit) -> SqlWriter {
-        let held = HeldLimits::default();
-        let options = WriterOptions { tables: tables.to_vec(), held, dead: Some(limit), advance_sequences: true };
+        let options = WriterOptions { dead: Some(limit), ..options(tables, HeldLimits::default()) };
         SqlWriter::new(self.connector(), options)
     }
+
+    /// With a topic for dead letters.
+    pub(crate) fn writer_publishing(&self, tables: &[SinkTable], held: HeldLimits) -> SqlWriter {
+        let options = WriterOptions { dead_letters: Some("dead.letters".into()), ..options(tables, held) };
+        SqlWriter::new(self.connector(), options)
+    }
+}
+
+fn options(tables: &[SinkTable], held: HeldLimits) -> WriterOptions {
+    WriterOptions { tables: tables.to_vec(), held, dead: None, dead_letters: None, advance_sequences: true }
 }
 
 /// Writers tag, as those of a two-way link do.

@@ -22,6 +22,7 @@
 
 pub mod broker;
 mod codec;
+mod emitter;
 mod seed;
 mod target;
 mod worker;
@@ -89,6 +90,7 @@ pub fn mirror(tables: &[(&str, &[&str], usize)]) -> TestDirection {
             order: written.iter().map(|table| table.entity).collect(),
             tables: written,
             held_rows_max: 100,
+            publishes: false,
         },
     }
 }

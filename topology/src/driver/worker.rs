@@ -12,6 +12,7 @@ use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 
 use super::broker::{Broker, GroupEvent, Member, Partition};
 use super::codec::{KnownSchemas, TestDecoder};
+use super::emitter::TestEmitter;
 use super::seed::Seed;
 use crate::clock::ManualClock;
 use crate::data::Layout;
@@ -109,6 +110,7 @@ pub struct Worker {
     lookups: Vec<Partition>,
     /// Partitions that want to know where their topic ends.
     end_lookups: Vec<Partition>,
+    emitter: TestEmitter,
     next_partition: usize,
     schemas: KnownSchemas,
     /// Decides how far before a start the broker's answers begin.
@@ -173,6 +175,7 @@ impl Worker {
             positions: BTreeMap::new(),
             lookups: Vec::new(),
             end_lookups: Vec::new(),
+            emitter: TestEmitter::new(seed.fork()),
             next_partition: 0,
             schemas,
             fetches: seed.fork(),
@@ -268,6 +271,8 @@ impl Worker {
             self.lane.topic_ends(topic, partition, Some(broker.topic_ends(topic)));
         }
         is_busy |= self.obey();
+        is_busy |= self.emitter.step(broker, &self.group, self.member, &mut self.lane);
+        is_busy |= self.obey();
         let mut queue_empty = false;
         for _ in 0..records_max {
             if self.lane.is_full() {
@@ -348,6 +353,7 @@ impl Worker {
                 }
                 Command::ResolveStart { topic, partition, .. } => self.lookups.push((topic, partition)),
                 Command::AskEnds { topic, partition } => self.end_lookups.push((topic, partition)),
+                Command::AskPublished { topic, partition } => self.emitter.ask_published((topic, partition)),
             }
         }
         is_busy

@@ -3,6 +3,7 @@
 use crate::batch::ChangeBatch;
 use crate::error::Error;
 use crate::ledger::{Claim, ClaimReply, ClaimRequest, TaskKey, TopicProgress};
+use crate::output::{Output, Published};
 use crate::pipeline::Counts;
 use crate::sink::Applied;
 
@@ -26,6 +27,14 @@ pub enum Request {
     Apply(Box<SealedBatch>),
     /// What does the ledger say of this task's topic, and of its held rows from before this time (rule A6)?
     TopicProgress(TaskKey, i64),
+    /// What is published of these tasks' outputs: learned at a claim, or (`ends`) the answer to [`Reply::Outputs`], also when that came to
+    /// nothing (rule O2).
+    Published {
+        /// By task.
+        upto: Vec<Published>,
+        /// The emitter is free again.
+        ends: bool,
+    },
     /// These tasks are not ours any more.
     Forget(Vec<TaskKey>),
     /// Finish what was handed over, then stop.
@@ -74,6 +83,8 @@ pub enum Reply {
     Lost(Vec<(TaskKey, Rejection)>),
     /// The answer to [`Request::TopicProgress`]; `None` when the target did not give one (asked again).
     TopicProgress(TaskKey, Option<TopicProgress>),
+    /// Outputs to publish, by task and number. One such reply is under way at a time.
+    Outputs(Vec<Output>),
     /// Sealed before a rewind and dropped; the batch comes back for its memory.
     Stale(Box<SealedBatch>),
     /// The writer stopped: drained, or an error that needs a person.
@@ -116,6 +127,13 @@ pub enum Command {
         /// Ask for the first offset at this time too (milliseconds since the epoch).
         at_ms: Option<i64>,
     },
+    /// Look up what is published of the partition's outputs, and call [`super::Lane::published`] (rule O2).
+    AskPublished {
+        /// Index of the topic.
+        topic: usize,
+        /// Partition.
+        partition: i32,
+    },
     /// Look up where all partitions of the topic end, and call [`super::Lane::topic_ends`] (rule A6).
     AskEnds {
         /// Index of the topic.
@@ -149,4 +167,14 @@ pub struct PartitionEnds {
     pub low: i64,
     /// Offset after the newest record. What the log holds behind it are transaction markers, which nobody is ever given.
     pub high: i64,
+}
+
+/// One Kafka transaction of the emitter (rule O2), made of what is ours at one moment: it must be committed under the membership of that
+/// moment (rule O3).
+#[derive(Clone, Debug, Default)]
+pub struct PublishJob {
+    /// By task and number; may be empty.
+    pub outputs: Vec<Output>,
+    /// Topic, partition and next offset by the ledger; the outputs' partitions are among them.
+    pub offsets: Vec<(usize, i32, i64)>,
 }

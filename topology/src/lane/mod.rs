@@ -14,14 +14,18 @@
 
 mod barrier;
 mod generations;
+mod idle;
 mod message;
+mod outcomes;
 mod polling;
+mod publishing;
+mod release;
 mod settings;
 mod start;
 mod task;
 mod writer;
 
-pub use message::{Command, PartitionEnds, Rejection, Reply, Request, SealedBatch, StartAt, StartFacts};
+pub use message::{Command, PartitionEnds, PublishJob, Rejection, Reply, Request, SealedBatch, StartAt, StartFacts};
 pub use polling::{Lane, Taken, tail_hash};
 pub use settings::{FetchSchema, LaneSettings, RetrySettings, StartFrom};
 pub use writer::Writer;

@@ -8,7 +8,7 @@ use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::message::{Command, Rejection, Reply, Request, SealedBatch};
+use super::message::{Command, Request, SealedBatch};
 use super::settings::LaneSettings;
 use super::start::claim_request;
 use super::task::{Task, TaskState};
@@ -18,7 +18,8 @@ use crate::error::Error;
 use crate::generation::key_schema_of;
 use crate::ledger::{ClaimRequest, TaskKey, TaskSpan};
 use crate::mutation;
-use crate::observe::{LaneObserver, LaneState, Outcome};
+use crate::observe::{LaneObserver, LaneState};
+use crate::output::Output;
 use crate::pipeline::{Pipeline, Pushed};
 use crate::raw::RawRecord;
 use crate::record::Slot;
@@ -42,7 +43,7 @@ pub enum Taken {
 /// The polling half.
 pub struct Lane {
     pub(super) settings: LaneSettings,
-    pipeline: Pipeline,
+    pub(super) pipeline: Pipeline,
     pub(super) observer: Arc<dyn LaneObserver>,
     pub(super) clock: Arc<dyn Clock>,
     /// Source of nonces and jitter; seeded in tests.
@@ -51,18 +52,22 @@ pub struct Lane {
     reduce_tables: Vec<ReduceTable>,
     pub(super) tasks: Vec<Option<Task>>,
     pub(super) slots: HashMap<(usize, i32), Slot>,
-    building: ChangeBatch,
+    pub(super) building: ChangeBatch,
     /// When the first record of the building batch came; `None` while it is empty.
     pub(super) building_since_us: Option<u64>,
     last_seal_us: u64,
     /// A task waits for other partitions, and its ledger row does not say so yet: others may wait for that word.
     pub(super) tells_barrier: bool,
-    spare: Vec<ChangeBatch>,
-    rewind: u64,
+    pub(super) spare: Vec<ChangeBatch>,
+    pub(super) rewind: u64,
     pub(super) commands: VecDeque<Command>,
+    /// Outputs that the writer handed over and that are not known to be published (rules O).
+    pub(super) outputs: Vec<Output>,
+    /// Group offsets as last committed with the outputs.
+    pub(super) offsets_told: HashMap<(usize, i32), i64>,
     /// Batches handed over and not answered.
-    in_flight: usize,
-    in_flight_bytes: u64,
+    pub(super) in_flight: usize,
+    pub(super) in_flight_bytes: u64,
 }
 
 impl Lane {
@@ -98,6 +103,8 @@ impl Lane {
             spare: Vec::new(),
             rewind: 0,
             commands: VecDeque::new(),
+            outputs: Vec::new(),
+            offsets_told: HashMap::new(),
             in_flight: 0,
             in_flight_bytes: 0,
         }
@@ -152,6 +159,8 @@ impl Lane {
             self.building.records.retain(|record| record.slot != slot);
             self.building.dead.retain(|dead| dead.slot != slot);
             self.observer.released(&task.key.topic, task.partition);
+            self.offsets_told.remove(place);
+            self.drop_outputs(&task.key);
             forgotten.push(task.key);
         }
         if !forgotten.is_empty() {
@@ -295,49 +304,6 @@ impl Lane {
         Some(Box::new(SealedBatch { batch, rewind: self.rewind, counts: self.pipeline.take_counts() }))
     }
 
-    /// An answer of the writer. Returns the error with which the writer stopped, `Some(None)` when it drained.
-    pub fn reply(&mut self, reply: Reply) -> Option<Option<Error>> {
-        match reply {
-            Reply::Claimed(answers) => answers.into_iter().for_each(|(request, answer)| self.claimed(request, answer)),
-            Reply::Applied { batch, applied, claims, seconds } => {
-                for claim in claims {
-                    if let Some(task) = self.task_mut(&claim.task) {
-                        task.claim = Some(claim);
-                    }
-                }
-                let paused: Vec<TaskKey> = applied.paused.iter().map(|(task, _)| task.clone()).collect();
-                for span in &batch.batch.spans {
-                    if !paused.contains(&span.task) {
-                        self.commit(span);
-                    }
-                }
-                self.observe_applied(&batch, &applied, seconds);
-                if !applied.paused.is_empty() {
-                    // Once, as the writer counts it, and also if the tasks are gone meanwhile: else every later batch would be stale.
-                    self.rewind += 1;
-                    for (task, error) in applied.paused {
-                        self.pause_topic(&task, &error);
-                    }
-                    self.rewind_all();
-                }
-                self.give_back(batch);
-            }
-            Reply::Rejected { batch, tasks } => {
-                self.give_back(batch);
-                self.rejected(&tasks);
-            }
-            Reply::Lost(tasks) => self.rejected(&tasks),
-            Reply::TopicProgress(task, progress) => self.topic_progress(&task, progress.as_ref()),
-            Reply::Stale(batch) => self.give_back(batch),
-            Reply::Stopped(error) => {
-                self.observer.lane_state(LaneState::Stopped, error.as_ref());
-                return Some(error);
-            }
-        }
-        self.report_state();
-        None
-    }
-
     /// Time passed: claims again what was fenced and is due. Call it at least once a second.
     pub fn tick(&mut self) {
         let now = self.clock.now_us();
@@ -405,65 +371,6 @@ impl Lane {
         Some(Slot(at as u16))
     }
 
-    fn commit(&mut self, span: &TaskSpan) {
-        let observer = self.observer.clone();
-        let Some(task) = self.task_mut(&span.task) else { return };
-        // OFF-2: an answer to a batch from before a rewind or under an older claim changes nothing.
-        if !task.is_running() || span.to < task.committed {
-            return;
-        }
-        task.committed = span.to;
-        task.committed_marks = span.marks.clone();
-        task.committed_generation = span.generation;
-        task.fenced_count = 0;
-        observer.progress(&span.task.topic, span.task.partition, span.to);
-    }
-
-    fn rejected(&mut self, tasks: &[(TaskKey, Rejection)]) {
-        if mutation::is_active(mutation::NO_REWIND) {
-            return;
-        }
-        self.rewind += 1;
-        let now = self.clock.now_us();
-        for (key, rejection) in tasks {
-            let wait = self.settings.fenced_wait;
-            let jitter = 0.5 + ((self.random)() % 1000) as f64 / 1000.0;
-            let Some(task) = self.task_mut(key) else { continue };
-            let seconds = match rejection {
-                Rejection::Innocent => continue,
-                Rejection::WentBack | Rejection::Missing | Rejection::Unknown => 0.0,
-                Rejection::Fenced => {
-                    task.fenced_count += 1;
-                    let doubled = wait.as_secs_f64() * f64::from(1u32 << task.fenced_count.min(7)) / 2.0;
-                    doubled.min(30.0) * jitter
-                }
-            };
-            task.claim = None;
-            task.state = TaskState::Fenced { retry_at_us: now + (seconds * 1e6) as u64 };
-            let (topic, partition) = (task.topic, task.partition);
-            if *rejection == Rejection::WentBack {
-                self.observer.log_reset(&key.topic, partition);
-            }
-            self.commands.push_back(Command::Pause { topic, partition });
-        }
-        self.rewind_all();
-    }
-
-    /// Forgets everything that is not committed and has the consumer seek every running task back.
-    fn rewind_all(&mut self) {
-        let fresh = self.spare.pop().unwrap_or_default();
-        let old = std::mem::replace(&mut self.building, fresh);
-        recycle(&mut self.spare, old);
-        self.building_since_us = None;
-        self.pipeline.take_counts();
-        for task in self.tasks.iter_mut().flatten() {
-            if task.is_running() {
-                task.rewind();
-                self.commands.push_back(Command::Start(task.start_at(task.committed)));
-            }
-        }
-    }
-
     pub(super) fn halt(&mut self, slot: Slot, error: Error) {
         let Some(task) = &mut self.tasks[usize::from(slot.0)] else { return };
         self.observer.partition_paused(&task.key.topic, task.partition, Some(&error));
@@ -478,71 +385,7 @@ impl Lane {
         self.report_state();
     }
 
-    /// Rule E5: the table or column is not there. The task tries again by itself after a while.
-    fn pause_topic(&mut self, key: &TaskKey, error: &Error) {
-        let now = self.clock.now_us();
-        self.observer.partition_paused(&key.topic, key.partition, Some(error));
-        let Some(task) = self.task_mut(key) else { return };
-        task.fenced_count += 1;
-        let wait = Duration::from_secs(u64::from(1u32 << task.fenced_count.min(5)).min(30));
-        task.claim = None;
-        task.state = TaskState::Fenced { retry_at_us: now + wait.as_micros() as u64 };
-        let (topic, partition) = (task.topic, task.partition);
-        self.commands.push_back(Command::Pause { topic, partition });
-    }
-
-    fn give_back(&mut self, sealed: Box<SealedBatch>) {
-        self.in_flight -= 1;
-        self.in_flight_bytes = self.in_flight_bytes.saturating_sub(sealed.batch.arena.size_bytes() as u64);
-        recycle(&mut self.spare, sealed.batch);
-    }
-
-    fn observe_applied(&self, sealed: &SealedBatch, applied: &crate::sink::Applied, seconds: f64) {
-        let batch = &sealed.batch;
-        if !batch.is_progress_only() {
-            self.observer.batch_written(batch.records.len() + batch.dead.len(), seconds);
-        }
-        if applied.slow_path {
-            self.observer.slow_path();
-        }
-        // Which of the batch's partitions it was is not counted.
-        if sealed.counts.log_resets > 0
-            && let Some(span) = batch.spans.first()
-        {
-            self.observer.log_reset(&span.task.topic, span.task.partition);
-        }
-        for (entity, consumed) in sealed.counts.consumed.iter().enumerate() {
-            let entity_id = crate::record::EntityId(entity as u16);
-            if *consumed > 0 {
-                self.observer.consumed(entity_id, *consumed);
-            }
-            for (outcome, count) in Outcome::ALL.iter().zip(sealed.counts.outcomes[entity]) {
-                if count > 0 {
-                    self.observer.records(entity_id, *outcome, count);
-                }
-            }
-        }
-        for (entity, counts) in &applied.outcomes {
-            let by_outcome = [
-                (Outcome::Applied, counts.applied),
-                (Outcome::Unchanged, counts.unchanged),
-                (Outcome::Differs, counts.differs),
-                (Outcome::Parked, counts.parked),
-                (Outcome::Dead, counts.dead),
-            ];
-            for (outcome, count) in by_outcome {
-                if count > 0 {
-                    self.observer.records(*entity, outcome, count);
-                }
-            }
-        }
-        let oldest = batch.records.iter().map(|record| record.source.committed_at_us).filter(|at| *at > 0).min();
-        if let Some(oldest) = oldest {
-            self.observer.delay((self.clock.wall_ms() as f64 / 1000.0 - oldest as f64 / 1e6).max(0.0));
-        }
-    }
-
-    fn report_state(&self) {
+    pub(super) fn report_state(&self) {
         let mut state = LaneState::Running;
         if self.tasks.iter().flatten().any(|task| matches!(task.state, TaskState::Claiming)) {
             state = LaneState::Claiming;
@@ -556,7 +399,7 @@ fn first_of(batch: &ChangeBatch, slot: usize) -> Option<i64> {
     batch.records.iter().find(|record| usize::from(record.slot.0) == slot).map(|record| record.offset)
 }
 
-fn recycle(spare: &mut Vec<ChangeBatch>, mut batch: ChangeBatch) {
+pub(super) fn recycle(spare: &mut Vec<ChangeBatch>, mut batch: ChangeBatch) {
     if spare.len() < 3 {
         batch.arena.clear();
         batch.records.clear();
@@ -574,9 +417,11 @@ fn elapsed(now_us: u64, since_us: u64) -> Duration {
     Duration::from_micros(now_us.saturating_sub(since_us))
 }
 
-/// Identifies the record at `next_offset − 1` (rule L7).
+/// Identifies the record at `next_offset − 1` (rule L7). Made for every record and used for one per batch, so it looks at the end of the
+/// value only, where an envelope has its times and its position.
 pub fn tail_hash(raw: &RawRecord<'_>) -> u64 {
     use xxhash_rust::xxh3::xxh3_64_with_seed as hash;
+    let value = raw.value.unwrap_or_default();
     let key = hash(raw.key.unwrap_or_default(), raw.timestamp_ms.cast_unsigned());
-    hash(raw.value.unwrap_or_default(), key)
+    hash(value.last_chunk::<64>().map_or(value, |end| end.as_slice()), key ^ value.len() as u64)
 }

@@ -97,6 +97,8 @@ pub struct LaneSettings {
     pub order: Vec<EntityId>,
     /// Most held rows tried again at once.
     pub held_rows_max: usize,
+    /// The direction has outputs to publish (rules O): only the emitter commits offsets of its group.
+    pub publishes: bool,
 }
 
 #[cfg(test)]

@@ -24,11 +24,16 @@ impl Lane {
         match answer {
             ClaimReply::Claimed(claim) => {
                 task.begin(&claim);
-                let (epoch, offset, tail_hash) = (claim.epoch, claim.next_offset, claim.tail_hash);
+                let (epoch, offset) = (claim.epoch, claim.next_offset);
                 task.claim = Some(Claim { owner: request.owner, ..claim });
                 self.observer.claimed(&request.task.topic, partition, epoch, offset);
                 self.observer.partition_paused(&request.task.topic, partition, None);
-                self.commands.push_back(Command::Start(StartAt { topic, partition, offset, tail_hash }));
+                if self.settings.publishes {
+                    task.awaits_published = true;
+                    self.commands.push_back(Command::AskPublished { topic, partition });
+                } else {
+                    self.start(topic, partition);
+                }
             }
             ClaimReply::Missing { topic: rows, direction } => {
                 let older = rows.iter().map(|row| row.partitions).filter(|partitions| *partitions <= partition);
@@ -51,6 +56,15 @@ impl Lane {
                 );
             }
         }
+    }
+
+    /// Has a claimed partition fetched from its ledger offset.
+    pub(super) fn start(&mut self, topic: usize, partition: i32) {
+        let slot = self.slots.get(&(topic, partition));
+        let Some(task) = slot.and_then(|slot| self.tasks[usize::from(slot.0)].as_ref()) else { return };
+        let Some(claim) = task.claim.as_ref().filter(|_| task.is_running()) else { return };
+        let (offset, tail_hash) = (claim.next_offset, claim.tail_hash);
+        self.commands.push_back(Command::Start(StartAt { topic, partition, offset, tail_hash }));
     }
 
     /// What Kafka knows about a partition without ledger row (rules L5, L6), or why it could not be asked (asked again later).
@@ -92,22 +106,22 @@ impl Lane {
     }
 
     /// The log of a claimed partition is not the one that the ledger knows (rule L7): it halts, or starts anew if a person decided so.
-    pub fn log_differs(&mut self, topic: usize, partition: i32, facts: &StartFacts, error: Error) {
+    pub fn log_differs(&mut self, topic: usize, partition: i32, error: Error) {
         let Some(slot) = self.slots.get(&(topic, partition)).copied() else { return };
         if !self.settings.start_from_forced {
             self.halt(slot, error);
             return;
         }
         let Some(task) = &mut self.tasks[usize::from(slot.0)] else { return };
-        task.start_offset = Some(self.settings.start_from.offset(facts));
+        tracing::warn!(task = %task.key, %error, "starting anew, as run --start-from says");
         task.restart = true;
-        let started_ms = task.generation.started_ms;
-        task.generation = Generation { partitions: facts.partitions, started_ms, ..Generation::default() };
         task.claim = None;
+        task.claiming = None;
         task.state = TaskState::Claiming;
-        tracing::warn!(task = %task.key, %error, start_offset = task.start_offset, "starting anew, as run --start-from says");
-        let request = claim_request(&self.settings, task, &mut self.random);
-        self.request_claims(vec![request]);
+        task.missing = Missing { grown_from: 0, started_ms: Some(task.generation.started_ms).filter(|at| *at > 0) };
+        // Here `latest` means now: what the new log holds came before the decision.
+        let at_ms = self.settings.start_from.at_ms(None);
+        self.commands.push_back(Command::ResolveStart { topic, partition, at_ms });
     }
 }
 
@@ -152,7 +166,7 @@ pub(super) fn claim_request(
     task: &mut Task,
     random: &mut impl FnMut() -> u64,
 ) -> ClaimRequest {
-    let owner = Owner((u128::from(random()) << 64) | u128::from(random()));
+    let owner = Owner::random(random);
     task.claiming = Some(owner);
     ClaimRequest {
         task: task.key.clone(),

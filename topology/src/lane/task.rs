@@ -63,6 +63,8 @@ pub(super) struct Task {
     pub(super) committed_generation: Generation,
     /// The next record is of a new generation and waits.
     pub(super) barrier: Option<Barrier>,
+    /// Not fetched before the emitter has said what is published of its outputs: the numbers of new ones follow (rule O2).
+    pub(super) awaits_published: bool,
     /// Why no further record is taken; what was taken before still goes.
     pub(super) halted_by: Option<Error>,
 }
@@ -91,6 +93,7 @@ impl Task {
             generation: Generation::default(),
             committed_generation: Generation::default(),
             barrier: None,
+            awaits_published: false,
             halted_by: None,
         }
     }

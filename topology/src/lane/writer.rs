@@ -13,67 +13,58 @@ use tokio::sync::mpsc::error::TryRecvError;
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender};
 
 use super::message::{Rejection, Reply, Request, SealedBatch};
+use super::publishing::Publishing;
 use super::settings::{FetchSchema, LaneSettings};
-use crate::batch::ChangeBatch;
 use crate::clock::Clock;
-use crate::error::{Error, ErrorKind, Stage};
-use crate::ledger::{CasOutcome, Claim, ClaimReply, ClaimRequest, Owner, TaskKey, TaskSpan};
+use crate::error::{Error, ErrorKind};
+use crate::ledger::{CasOutcome, Claim, ClaimReply, ClaimRequest, Owner, TaskKey};
 use crate::mutation;
 use crate::observe::{LaneObserver, LaneState};
-use crate::pipeline::{Pipeline, Pushed};
+use crate::pipeline::Pipeline;
 use crate::policy::{Action, action};
-use crate::raw::RawRecord;
-use crate::record::{EntityId, Record, Slot};
 use crate::reduce::{ReduceTable, Reducer};
-use crate::sink::{Applied, ApplyError, HeldCounts, HeldRow, SinkWriter};
+use crate::sink::{Applied, ApplyError, HeldCounts, SinkWriter};
 
 /// How often the writer looks for held rows that are due, also while requests keep coming (rule H2: at most a second).
 const HELD_POLL_INTERVAL: Duration = Duration::from_millis(500);
 
-/// How often an idle writer looks whether the ledger still says what it thinks (a restored target, another owner), and counts held rows
-/// anew (an operator may have asked to replay some).
-const IDLE_CHECK_INTERVAL: Duration = Duration::from_secs(10);
-
-/// How often held rows are counted though nothing of ours has changed them, also by a lane that is busy: an operator may have asked to try dead
-/// ones again.
-const HELD_COUNT_INTERVAL: Duration = Duration::from_secs(3);
-
 /// The writing half. Runs until drained, until the other half is gone, or until an error needs a person.
 pub struct Writer {
-    settings: LaneSettings,
-    sink: Box<dyn SinkWriter>,
+    pub(super) settings: LaneSettings,
+    pub(super) sink: Box<dyn SinkWriter>,
     /// For held rows that are tried again.
-    pipeline: Pipeline,
-    fetch_schema: FetchSchema,
-    observer: Arc<dyn LaneObserver>,
-    clock: Arc<dyn Clock>,
-    random: Box<dyn FnMut() -> u64 + Send>,
-    requests: UnboundedReceiver<Request>,
+    pub(super) pipeline: Pipeline,
+    pub(super) fetch_schema: FetchSchema,
+    pub(super) observer: Arc<dyn LaneObserver>,
+    pub(super) clock: Arc<dyn Clock>,
+    pub(super) random: Box<dyn FnMut() -> u64 + Send>,
+    pub(super) requests: UnboundedReceiver<Request>,
     /// Requests read while waiting in the middle of something.
-    postponed: VecDeque<Request>,
-    replies: UnboundedSender<Reply>,
-    claims: BTreeMap<TaskKey, Claim>,
-    rewind: u64,
-    reducer: Reducer,
-    reduce_tables: Vec<ReduceTable>,
-    held: HeldCounts,
-    draining: bool,
+    pub(super) postponed: VecDeque<Request>,
+    pub(super) replies: UnboundedSender<Reply>,
+    pub(super) claims: BTreeMap<TaskKey, Claim>,
+    pub(super) rewind: u64,
+    pub(super) reducer: Reducer,
+    pub(super) reduce_tables: Vec<ReduceTable>,
+    pub(super) held: HeldCounts,
+    pub(super) draining: bool,
     /// The last try of held rows freed some: what waited behind them is due already.
-    is_release_due: bool,
+    pub(super) is_release_due: bool,
     /// Held rows tried in one transaction; fewer after one that failed.
-    release_rows_max: usize,
+    pub(super) release_rows_max: usize,
     /// When held rows were last looked after.
-    held_polled_at_us: u64,
+    pub(super) held_polled_at_us: u64,
     /// When the ledger was last seen to say what we think.
-    checked_at_us: u64,
+    pub(super) checked_at_us: u64,
     /// When held rows were last counted.
-    held_counted_at_us: u64,
+    pub(super) held_counted_at_us: u64,
     /// The last look failed: the target is down, and nobody else has noticed.
-    is_idle_check_failing: bool,
+    pub(super) is_idle_check_failing: bool,
+    pub(super) publishing: Publishing,
 }
 
 /// What a piece of work asks the loop to do next.
-enum Next {
+pub(super) enum Next {
     Continue,
     Stop(Option<Error>),
 }
@@ -107,6 +98,7 @@ impl Writer {
             checked_at_us,
             held_counted_at_us: checked_at_us,
             is_idle_check_failing: false,
+            publishing: Publishing::new(settings.publishes),
             settings,
             sink,
             pipeline,
@@ -146,6 +138,7 @@ impl Writer {
                 if let Next::Stop(result) = next {
                     break result;
                 }
+                self.publish().await;
             }
         };
         self.sink.disconnect();
@@ -155,7 +148,7 @@ impl Writer {
 
     /// Time until held rows are to be looked after.
     fn held_poll_in(&self) -> Duration {
-        if self.is_release_due {
+        if self.is_release_due || self.publishing.is_due() {
             return Duration::ZERO;
         }
         let since = Duration::from_micros(self.clock.now_us().saturating_sub(self.held_polled_at_us));
@@ -193,6 +186,10 @@ impl Writer {
                 self.forget(&tasks);
                 Next::Continue
             }
+            Request::Published { upto, ends } => {
+                self.published(upto, ends).await;
+                Next::Continue
+            }
             Request::TopicProgress(task, before_ms) => {
                 self.tell_topic_progress(task, before_ms).await;
                 Next::Continue
@@ -217,6 +214,7 @@ impl Writer {
     fn forget(&mut self, tasks: &[TaskKey]) {
         for task in tasks {
             self.claims.remove(task);
+            self.publishing.forget(task);
         }
         self.sink.forget(tasks);
     }
@@ -248,7 +246,7 @@ impl Writer {
     }
 
     /// Waits before attempt `attempt`, with the lane shown as paused.
-    async fn back_off(&mut self, attempt: u32, error: &Error) {
+    pub(super) async fn back_off(&mut self, attempt: u32, error: &Error) {
         self.observer.retried(error.kind);
         if action(error.kind) != Action::Retry || attempt > self.settings.retry.attempts_max {
             self.observer.target_up(false);
@@ -276,7 +274,7 @@ impl Writer {
         }
     }
 
-    fn recovered(&self, attempt: u32) {
+    pub(super) fn recovered(&self, attempt: u32) {
         self.observer.target_up(true);
         if attempt > 0 {
             tracing::info!(direction = %self.settings.direction, attempt, "the target takes writes again");
@@ -389,13 +387,14 @@ impl Writer {
 
     /// Rule L4: claim again (the claim waits for the old transaction), then the ledger says what happened.
     async fn settle(&mut self, sealed: &mut SealedBatch, reclaimed: &mut Vec<Claim>) -> Settled {
+        self.publishing.note_stored();
         let requests: Vec<ClaimRequest> = sealed
             .batch
             .spans
             .iter()
             .map(|span| ClaimRequest {
                 task: span.task.clone(),
-                owner: Owner((u128::from((self.random)()) << 64) | u128::from((self.random)())),
+                owner: Owner::random(&mut self.random),
                 group_id: self.settings.group_id.clone(),
                 start_offset: None,
                 restart: false,
@@ -473,6 +472,9 @@ impl Writer {
                 }
             }
         }
+        if applied.has_outputs {
+            self.publishing.note_stored();
+        }
         self.checked_at_us = self.clock.now_us();
         let rows_held = applied.outcomes.iter().any(|(_, counts)| counts.parked + counts.dead > 0);
         let seconds = self.clock.now_us().saturating_sub(started_us) as f64 / 1e6;
@@ -497,246 +499,6 @@ impl Writer {
         let _ = self.replies.send(Reply::Rejected { batch: sealed, tasks });
         Next::Continue
     }
-
-    /// Looks now and then whether the ledger still says what we think, while no batch would show it.
-    async fn check_idle(&mut self) -> Next {
-        let now = self.clock.now_us();
-        let due = now.saturating_sub(self.checked_at_us) >= IDLE_CHECK_INTERVAL.as_micros() as u64;
-        if (!due && !self.is_idle_check_failing) || self.claims.is_empty() {
-            return Next::Continue;
-        }
-        if mutation::is_active(mutation::NO_IDLE_CHECK) {
-            return Next::Continue;
-        }
-        self.checked_at_us = now;
-        let claims: Vec<Claim> = self.claims.values().cloned().collect();
-        let rows = match self.sink.progress(&claims).await {
-            Ok(rows) => rows,
-            Err(error) if action(error.kind) == Action::Stop => return Next::Stop(Some(error)),
-            Err(error) => {
-                self.sink.disconnect();
-                self.is_idle_check_failing = true;
-                self.back_off(self.settings.retry.attempts_max + 1, &error).await;
-                return Next::Continue;
-            }
-        };
-        let was_failing = std::mem::take(&mut self.is_idle_check_failing);
-        self.recovered(u32::from(was_failing));
-        let mut lost = Vec::new();
-        for (claim, row) in claims.iter().zip(rows) {
-            let rejection = match row {
-                None => Rejection::Missing,
-                Some((epoch, owner, _)) if epoch != claim.epoch || owner != claim.owner => Rejection::Fenced,
-                Some((_, _, next_offset)) if next_offset != claim.next_offset => Rejection::WentBack,
-                Some(_) => continue,
-            };
-            lost.push((claim.task.clone(), rejection));
-        }
-        if lost.is_empty() {
-            self.count_held().await;
-            return Next::Continue;
-        }
-        self.rewind += 1;
-        for (task, _) in &lost {
-            self.claims.remove(task);
-            self.sink.forget(std::slice::from_ref(task));
-        }
-        let _ = self.replies.send(Reply::Lost(lost));
-        Next::Continue
-    }
-
-    async fn count_held(&mut self) {
-        self.held_counted_at_us = self.clock.now_us();
-        let claims: Vec<Claim> = self.claims.values().cloned().collect();
-        if let Ok(counts) = self.sink.held_counts(&claims).await {
-            self.held = counts;
-            self.observer.held(counts);
-        }
-    }
-
-    /// Tries held rows that are due (rules H2, H3), all in one transaction. Errors here are met again by the next batch; nothing is lost by
-    /// waiting.
-    async fn release_held(&mut self) -> Next {
-        self.is_release_due = false;
-        let counted = Duration::from_micros(self.clock.now_us().saturating_sub(self.held_counted_at_us));
-        if counted >= HELD_COUNT_INTERVAL && !self.claims.is_empty() && !self.is_idle_check_failing {
-            self.count_held().await;
-        }
-        if self.held.parked + self.held.queued == 0 || self.claims.is_empty() {
-            return Next::Continue;
-        }
-        let mut claims: Vec<Claim> = self.claims.values().cloned().collect();
-        claims.sort_by(|a, b| a.task.cmp(&b.task));
-        let due = match self.sink.due_held(&claims, self.release_rows_max).await {
-            Ok(due) => due,
-            Err(error) => {
-                self.sink.disconnect();
-                self.back_off(1, &error).await;
-                return Next::Continue;
-            }
-        };
-        if !due.is_empty() {
-            match self.release(&claims, due).await {
-                Released::Some => self.is_release_due = true,
-                Released::None => {}
-                Released::Stop(error) => return Next::Stop(Some(error)),
-            }
-        }
-        self.count_held().await;
-        Next::Continue
-    }
-
-    /// The batch that tries these rows: of each partition in the order of offsets, between partitions in the order of the source, so
-    /// that parents come before their children.
-    async fn release_batch(&mut self, claims: &[Claim], due: Vec<HeldRow>) -> Result<ChangeBatch, Error> {
-        let mut batch = ChangeBatch::default();
-        let mut ids = Vec::with_capacity(due.len());
-        // H3: what comes after a row that can't be decoded now waits too.
-        let mut left_out: Option<TaskKey> = None;
-        for row in due {
-            let Some(claim) = claims.iter().find(|claim| claim.task == row.task) else { continue };
-            let Some(topic) = self.pipeline.topics().iter().position(|topic| *topic.name == *row.task.topic) else {
-                continue;
-            };
-            if left_out.as_ref() == Some(&row.task) {
-                continue;
-            }
-            if batch.spans.last().is_none_or(|span| span.task != row.task) {
-                batch.span_of_slot.push(batch.spans.len() as u16);
-                batch.spans.push(TaskSpan {
-                    task: row.task.clone(),
-                    epoch: claim.epoch,
-                    owner: claim.owner,
-                    from: claim.next_offset,
-                    to: claim.next_offset,
-                    marks: claim.marks.clone(),
-                    tail_hash: claim.tail_hash,
-                    generation: claim.generation,
-                    last_timestamp_ms: -1,
-                });
-            }
-            let slot = Slot(batch.spans.len() as u16 - 1);
-            let raw = RawRecord {
-                topic,
-                offset: row.id.offset,
-                timestamp_ms: row.timestamp_ms,
-                key: row.key.as_deref(),
-                value: row.value.as_deref(),
-                headers: &row.headers,
-            };
-            let (before, dead_before) = (batch.records.len(), batch.dead.len());
-            let mut refused = None;
-            let pushed = loop {
-                match self.pipeline.push(slot, &raw, None, &mut batch) {
-                    Pushed::SchemaNeeded(id) => match (self.fetch_schema)(id).await {
-                        Ok(()) => {}
-                        Err(error) if matches!(error.kind, ErrorKind::Transient | ErrorKind::Environment) => {
-                            break false;
-                        }
-                        // The registry answers and does not know the id: dead, and nothing waits for it.
-                        Err(error) => {
-                            refused = Some(Error::data(Stage::Decode, "unknown schema", error.to_string()));
-                            break true;
-                        }
-                    },
-                    Pushed::Halt(_) => break false,
-                    Pushed::Done => break true,
-                    Pushed::Fatal(error) => return Err(error),
-                }
-            };
-            // The record may map to several rows, of which only this one is held.
-            let ordinal = usize::try_from(row.id.ordinal).unwrap_or(usize::MAX);
-            let record = batch.records.get(before..).and_then(|made| made.get(ordinal)).copied().filter(|_| pushed);
-            batch.records.truncate(before);
-            batch.records.extend(record);
-            ids.extend(record.map(|_| row.id));
-            if !pushed {
-                left_out = Some(row.task);
-            } else if record.is_none() && batch.dead.len() == dead_before {
-                // As it is read now there is nothing to apply, as after a change of the configuration: a person should know.
-                let nothing =
-                    || Error::data(Stage::Process, "nothing to apply", "the record is left out now; discard it");
-                self.pipeline.refuse(slot, &raw, refused.unwrap_or_else(nothing), &mut batch);
-            }
-        }
-        self.pipeline.take_counts();
-        let order = in_source_order(&batch.records, &self.settings.order);
-        batch.releases = order.iter().map(|at| ids[*at]).collect();
-        batch.records = order.iter().map(|at| batch.records[*at]).collect();
-        self.reducer.reduce(&mut batch, &self.reduce_tables, &self.settings.order);
-        Ok(batch)
-    }
-
-    async fn release(&mut self, claims: &[Claim], due: Vec<HeldRow>) -> Released {
-        let rows = due.len();
-        let batch = match self.release_batch(claims, due).await {
-            Ok(batch) if batch.records.is_empty() && batch.dead.is_empty() => return Released::None,
-            Ok(batch) => batch,
-            Err(error) => return Released::Stop(error),
-        };
-        match self.sink.apply(&batch).await {
-            Ok(applied) => {
-                self.release_rows_max = (2 * self.release_rows_max).min(self.settings.held_rows_max);
-                let mut is_gone = false;
-                for (entity, counts) in applied.outcomes {
-                    is_gone |= counts.applied + counts.unchanged + counts.differs + counts.dead > 0;
-                    if counts.applied > 0 {
-                        self.observer.records(entity, crate::observe::Outcome::Applied, counts.applied);
-                    }
-                }
-                if is_gone { Released::Some } else { Released::None }
-            }
-            // The next ordinary batch meets the same fence or outage and deals with it; a lost reply is harmless here, the rows are
-            // either released or tried again under the same CAS.
-            Err(ApplyError::Cas(_)) => Released::None,
-            Err(ApplyError::Unknown(_)) => {
-                self.sink.disconnect();
-                Released::None
-            }
-            Err(ApplyError::Failed(error)) => {
-                if action(error.kind) == Action::Stop {
-                    return Released::Stop(error);
-                }
-                tracing::debug!(direction = %self.settings.direction, rows, %error, "held rows could not be tried; fewer the next time");
-                // As with a deadlock: many rows meet more of what other lanes lock.
-                self.release_rows_max = (rows / 2).max(1);
-                if error.kind != ErrorKind::Transient {
-                    self.sink.disconnect();
-                }
-                Released::None
-            }
-        }
-    }
-}
-
-/// Indexes of records in the order of their source, without changing the order within a partition (slot): always the oldest head. Snapshot
-/// reads have no place in the log: parents first.
-fn in_source_order(records: &[Record], parents_first: &[EntityId]) -> Vec<usize> {
-    let mut heads: Vec<std::ops::Range<usize>> = Vec::new();
-    let mut start = 0;
-    for part in records.chunk_by(|a, b| a.slot == b.slot) {
-        heads.push(start..start + part.len());
-        start += part.len();
-    }
-    let rank = |entity: EntityId| parents_first.iter().position(|other| *other == entity);
-    let age = |at: usize| {
-        let Record { source, entity, .. } = &records[at];
-        (source.identity, source.position, rank(*entity), at)
-    };
-    let mut order = Vec::with_capacity(records.len());
-    while let Some(oldest) = heads.iter_mut().filter(|head| head.start < head.end).min_by_key(|head| age(head.start)) {
-        order.extend(oldest.next());
-    }
-    order
-}
-
-/// What became of held rows that were tried again.
-enum Released {
-    /// Some are applied, or dead: what waited behind them may be tried.
-    Some,
-    /// They wait on, or nothing is known.
-    None,
-    Stop(Error),
 }
 
 /// What a claim says about an unknown COMMIT.

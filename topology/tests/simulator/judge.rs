@@ -2,7 +2,7 @@
 //!
 //! OFF-1 no progress past a record that is not applied, held or dropped on purpose (by the history table, commit by commit) ·
 //! OFF-2 progress never goes back within an epoch · FEN-1 no write under an old epoch, and every claim raises it ·
-//! D1 marks move with progress only · L4 no lane believes more to be committed than is · ORD-1 a reader of one key never sees it go back · dead letters exactly once · at the end the tables equal the source's.
+//! O2 dead letters are on their topic exactly once · D1 marks move with progress only · L4 no lane believes more to be committed than is · ORD-1 a reader of one key never sees it go back · dead letters exactly once · at the end the tables equal the source's.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -10,6 +10,8 @@ use topology::data::Value;
 use topology::driver::{Commit, HeldState, HistoryRow, MemoryTarget, Place};
 use topology::ledger::TaskKey;
 use topology::marks::Marks;
+use topology::output::Output;
+use topology::raw::headers;
 
 use super::source::{Fate, Sent, Source, User, show};
 
@@ -139,7 +141,7 @@ impl Judge {
     }
 
     /// After everything came to rest.
-    pub(crate) fn finish(&self, target: &MemoryTarget, source: &Source) -> Verdict {
+    pub(crate) fn finish(&self, target: &MemoryTarget, source: &Source, outputs: &[Output]) -> Verdict {
         let users = source.users.iter().map(|(key, user)| user.values(*key)).collect();
         let parents = source.parents.iter().map(|(key, version)| numbers(&[*key, *version])).collect();
         let children =
@@ -162,12 +164,39 @@ impl Judge {
         let in_mirror = dead(&[Fate::Dead, Fate::DeadInMirror]).map(|(partition, offset)| (MIRROR, partition, offset));
         let in_history = dead(&[Fate::Dead]).map(|(partition, offset)| (HISTORY, partition, offset));
         let due: BTreeSet<(&str, i32, i64)> = in_mirror.chain(in_history).collect();
+        self.check_letters(&due, outputs)?;
         let kept: BTreeSet<(&str, i32, i64)> = kept.into_keys().collect();
         if due != kept {
             let (missing, extra): (Vec<_>, Vec<_>) = (due.difference(&kept).collect(), kept.difference(&due).collect());
             return Err(format!("DLQ-1: dead letters are missing {missing:?}, too many {extra:?}"));
         }
         Ok(())
+    }
+}
+
+impl Judge {
+    /// O2: every dead record is on the dead-letter topic once; more often only if the target went back to a time before it died.
+    fn check_letters(&self, due: &BTreeSet<(&str, i32, i64)>, outputs: &[Output]) -> Verdict {
+        let mut published: BTreeMap<(&str, i32, i64), usize> = BTreeMap::new();
+        for output in outputs {
+            let direction = if &*output.task.direction == HISTORY { HISTORY } else { MIRROR };
+            let offset = headers(&output.headers).find(|(name, _)| *name == "__connect.errors.offset");
+            let offset = offset.and_then(|(_, value)| std::str::from_utf8(value?).ok()?.parse().ok());
+            let offset = offset.ok_or_else(|| format!("O1: an output of {} names no offset", output.task))?;
+            *published.entry((direction, output.task.partition, offset)).or_default() += 1;
+        }
+        for letter in due {
+            match published.remove(letter) {
+                None => return Err(format!("O2: the dead letter of {letter:?} was never published")),
+                Some(1) => {}
+                Some(_) if self.is_restored => {}
+                Some(times) => return Err(format!("O2: the dead letter of {letter:?} was published {times} times")),
+            }
+        }
+        match published.into_keys().next() {
+            Some(letter) if !self.is_restored => Err(format!("O1: {letter:?} was published and is not dead")),
+            _ => Ok(()),
+        }
     }
 }
 

@@ -3,6 +3,7 @@
 //! The last line says how many failed. A seed that fails is printed at once: nothing may get lost when the run is cut off.
 
 mod arguments;
+mod calm;
 mod judge;
 mod processors;
 mod schedule;

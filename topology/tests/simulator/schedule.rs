@@ -7,7 +7,7 @@ use std::time::Duration;
 use topology::batch::WriteMode;
 use topology::clock::ManualClock;
 use topology::driver::{
-    Backup, Broker, Fault, HeldState, Listener, Member, MemoryTarget, Seed, Statement, TestDirection, Worker, mirror,
+    Backup, Broker, Fault, Listener, Member, MemoryTarget, Seed, Statement, TestDirection, Worker, mirror,
 };
 use topology::error::ErrorKind;
 use topology::ledger::TaskKey;
@@ -15,9 +15,6 @@ use topology::ledger::TaskKey;
 use super::judge::{HISTORY, Judge, MIRROR};
 use super::processors::graph;
 use super::source::{BAD_FOR_TARGET, Source, USERS, show};
-
-/// Rounds of half a second that everything may take to come to rest after the chaos.
-const CALM_ROUNDS_MAX: usize = 600;
 
 const USER_COLUMNS: &[&str] = &["id", "row", "version", "name", "blob"];
 
@@ -34,6 +31,7 @@ fn directions(seed: &mut Seed) -> [TestDirection; 2] {
         direction.settings.direction = name.into();
         direction.settings.group_id = name.into();
         direction.settings.batch_rows_max = 1 + seed.below(8);
+        direction.settings.publishes = true;
     }
     [mirrored, history]
 }
@@ -52,30 +50,31 @@ pub(crate) struct Failure {
     pub(crate) trace: Vec<String>,
 }
 
-struct Schedule {
-    seed: Seed,
-    clock: ManualClock,
-    broker: Broker,
-    target: MemoryTarget,
-    source: Source,
-    judge: Judge,
-    directions: [TestDirection; 2],
-    workers: Vec<(Worker, Listener)>,
-    last_member: Member,
-    backup: Option<Backup>,
-    done: Done,
-    trace: Option<Vec<String>>,
+pub(crate) struct Schedule {
+    pub(crate) seed: Seed,
+    pub(crate) clock: ManualClock,
+    pub(crate) broker: Broker,
+    pub(crate) target: MemoryTarget,
+    pub(crate) source: Source,
+    pub(crate) judge: Judge,
+    pub(crate) directions: [TestDirection; 2],
+    pub(crate) workers: Vec<(Worker, Listener)>,
+    pub(crate) last_member: Member,
+    pub(crate) backup: Option<Backup>,
+    pub(crate) done: Done,
+    pub(crate) trace: Option<Vec<String>>,
     /// Kinds of trouble that this schedule has; each schedule has some.
-    troubles: u64,
+    pub(crate) troubles: u64,
 }
 
-macro_rules! trace {
+macro_rules! note {
     ($self:ident, $($format:tt)*) => {
         if let Some(trace) = &mut $self.trace {
             trace.push(format!($($format)*));
         }
     };
 }
+pub(crate) use note;
 
 /// Runs the schedule of a seed. A panic is a failure too.
 pub(crate) fn run(seed: u64, with_trace: bool) -> Result<Done, Failure> {
@@ -149,7 +148,7 @@ impl Schedule {
             self.check()?;
         }
         self.calm()?;
-        self.judge.finish(&self.target, &self.source)
+        self.judge.finish(&self.target, &self.source, self.broker.outputs())
     }
 
     fn is_troubled_by(&self, trouble: u32) -> bool {
@@ -172,32 +171,33 @@ impl Schedule {
             936..939 if self.is_troubled_by(4) => self.back_up(),
             939..942 if self.is_troubled_by(4) => self.restore(),
             942..955 => {
+                self.broker.time_out_transactions();
                 let arrived = self.seed.chance(50);
                 if self.target.end_orphan(arrived) {
-                    trace!(self, "server notices a client that is gone; its COMMIT arrived: {arrived}");
+                    note!(self, "server notices a client that is gone; its COMMIT arrived: {arrived}");
                 }
             }
             955..975 => self.target.release_replies(),
             975..980 if self.is_troubled_by(5) => self.drain(),
             982..984 if self.is_troubled_by(7) => {
-                trace!(self, "table users is not there");
+                note!(self, "table users is not there");
                 self.target.drop_table("users");
             }
             984..987 => self.target.create_table("users"),
             980..982 if self.is_troubled_by(6) => {
-                trace!(self, "source's log begins anew");
+                note!(self, "source's log begins anew");
                 self.source.reset_log();
             }
             987..989 if self.is_troubled_by(8) => {
                 if self.is_started() && self.source.grow(&mut self.broker) {
-                    trace!(self, "the topic of users grows");
+                    note!(self, "the topic of users grows");
                     self.assign_unowned(0);
                     self.assign_unowned(1);
                 }
             }
             989..991 if self.is_troubled_by(9) => {
                 if self.source.change_key_schema() {
-                    trace!(self, "the keys of users get another schema id");
+                    note!(self, "the keys of users get another schema id");
                 }
             }
             987..994 => {
@@ -218,7 +218,7 @@ impl Schedule {
         let records_max = 1 + self.seed.below(6);
         let worker = &mut self.workers[at].0;
         if worker.step(&mut self.broker, records_max) {
-            trace!(self, "worker {} polls", worker.member());
+            note!(self, "worker {} polls", worker.member());
         }
     }
 
@@ -236,7 +236,7 @@ impl Schedule {
             self.source.change(&mut self.seed);
         }
         if let Some(sent) = self.source.send(&mut self.broker) {
-            trace!(self, "{}[{}] {}: {}", sent.partition.0, sent.partition.1, sent.offset, sent.text);
+            note!(self, "{}[{}] {}: {}", sent.partition.0, sent.partition.1, sent.offset, sent.text);
             self.judge.sent(&sent);
         }
     }
@@ -245,7 +245,7 @@ impl Schedule {
         let due = self.clock.next_due_us().unwrap_or(0);
         let some = Duration::from_millis([1, 20, 100, 500, 3000][self.seed.below(5)]);
         let step = if self.seed.chance(50) { Duration::from_micros(due) } else { some };
-        trace!(self, "{step:?} pass");
+        note!(self, "{step:?} pass");
         self.clock.advance(step);
     }
 
@@ -266,18 +266,18 @@ impl Schedule {
             &mut self.seed,
         );
         let worker = worker.unwrap_or_else(|error| panic!("the graph fits its topics: {error}"));
-        trace!(self, "worker {} starts, {}", worker.member(), worker.group());
+        note!(self, "worker {} starts, {}", worker.member(), worker.group());
         self.workers.push((worker, listener));
         self.last_member
     }
 
     /// The partitions that a direction reads.
-    fn partitions(&self, direction: usize) -> Vec<(usize, i32)> {
+    pub(crate) fn partitions(&self, direction: usize) -> Vec<(usize, i32)> {
         let all = self.broker.partitions().into_iter();
         all.filter(|(topic, _)| direction == 0 || *topic == USERS).collect()
     }
 
-    fn assign_unowned(&mut self, direction: usize) {
+    pub(crate) fn assign_unowned(&mut self, direction: usize) {
         let group = self.group(direction);
         let unowned = self.broker.unowned(&group);
         for partition in self.partitions(direction).into_iter().filter(|partition| unowned.contains(partition)) {
@@ -287,7 +287,7 @@ impl Schedule {
                 return self.assign_unowned(direction);
             }
             let member = members[self.seed.below(members.len())];
-            trace!(self, "{group}: {partition:?} to worker {member}");
+            note!(self, "{group}: {partition:?} to worker {member}");
             self.broker.assign(&group, partition, member);
         }
     }
@@ -305,7 +305,7 @@ impl Schedule {
         }
         let partition = partitions[self.seed.below(partitions.len())];
         let member = members[self.seed.below(members.len())];
-        trace!(self, "{group}: {partition:?} to worker {member}");
+        note!(self, "{group}: {partition:?} to worker {member}");
         self.broker.assign(&group, partition, member);
     }
 
@@ -314,7 +314,7 @@ impl Schedule {
         let Some(at) = self.some_worker() else { return };
         let direction = self.direction_of(at);
         let (worker, _) = self.workers.remove(at);
-        trace!(self, "worker {} is killed", worker.member());
+        note!(self, "worker {} is killed", worker.member());
         self.broker.leave(worker.group(), worker.member());
         drop(worker);
         if self.seed.chance(70) {
@@ -328,14 +328,14 @@ impl Schedule {
         let Some(at) = self.some_worker() else { return };
         let direction = self.direction_of(at);
         let (member, group) = (self.workers[at].0.member(), self.group(direction));
-        trace!(self, "worker {member} becomes a zombie");
+        note!(self, "worker {member} becomes a zombie");
         self.broker.expel(&group, member);
         self.assign_unowned(direction);
     }
 
     fn drain(&mut self) {
         let Some(at) = self.some_worker() else { return };
-        trace!(self, "worker {} drains", self.workers[at].0.member());
+        note!(self, "worker {} drains", self.workers[at].0.member());
         self.workers[at].0.drain();
     }
 
@@ -353,35 +353,35 @@ impl Schedule {
 
     fn restart_connector(&mut self) {
         let back = self.source.restart_connector(&mut self.seed);
-        trace!(self, "connector restarts {back} events back");
+        note!(self, "connector restarts {back} events back");
     }
 
     fn stop_target(&mut self) {
-        trace!(self, "target stops");
+        note!(self, "target stops");
         self.target.down();
     }
 
     fn start_target(&mut self) {
-        trace!(self, "target is up");
+        note!(self, "target is up");
         self.target.up();
     }
 
     fn back_up(&mut self) {
         if self.is_started() {
-            trace!(self, "target is backed up");
+            note!(self, "target is backed up");
             self.backup = Some(self.target.backup());
         }
     }
 
     fn restore(&mut self) {
         let Some(backup) = &self.backup else { return };
-        trace!(self, "target is restored");
+        note!(self, "target is restored");
         self.target.restore(backup);
         self.judge.restored(&self.target);
     }
 
     /// Looks at what happened.
-    fn check(&mut self) -> Result<(), String> {
+    pub(crate) fn check(&mut self) -> Result<(), String> {
         for commit in self.target.take_commits() {
             self.done.commits += 1;
             if self.trace.is_some() {
@@ -391,14 +391,14 @@ impl Schedule {
                     commit.ledger.iter().filter(|(task, _)| commit.spans.iter().all(|span| span.task != *task));
                 let claims =
                     claims.map(|(task, row)| format!("claim {task} epoch {} at {}", row.epoch, row.next_offset));
-                trace!(self, "  COMMIT {spans}{}", claims.collect::<Vec<_>>().join(", "));
+                note!(self, "  COMMIT {spans}{}", claims.collect::<Vec<_>>().join(", "));
                 for (place, row) in &commit.rows {
                     let key = place.key.last().copied().unwrap_or_default();
                     let row = row.as_ref().map_or("gone".to_owned(), |row| show(row));
-                    trace!(self, "    {} {key}: {row}", place.table);
+                    note!(self, "    {} {key}: {row}", place.table);
                 }
                 for row in &commit.history {
-                    trace!(self, "    history [{}] {} {}", row.partition, row.offset, row.operation.letter());
+                    note!(self, "    history [{}] {} {}", row.partition, row.offset, row.operation.letter());
                 }
             }
             self.judge.commit(&commit, &self.source)?;
@@ -429,94 +429,13 @@ impl Schedule {
                 Some(None) => {
                     let direction = self.direction_of(at);
                     let (worker, _) = self.workers.remove(at);
-                    trace!(self, "worker {} has drained", worker.member());
+                    note!(self, "worker {} has drained", worker.member());
                     self.broker.leave(worker.group(), worker.member());
                     self.assign_unowned(direction);
                 }
             }
         }
         Ok(())
-    }
-
-    /// No more trouble: everything must come to rest, equal to the source.
-    fn calm(&mut self) -> Result<(), String> {
-        trace!(self, "calm");
-        self.target.script(Box::new(|_| None));
-        self.target.up();
-        self.target.create_table("users");
-        self.target.let_orphans_linger(false);
-        while self.source.has_unsent() {
-            self.send_rest();
-        }
-        for direction in 0..2 {
-            self.assign_unowned(direction);
-        }
-        for _ in 0..CALM_ROUNDS_MAX {
-            let arrived = self.seed.chance(50);
-            while self.target.end_orphan(arrived) {}
-            self.target.release_replies();
-            self.settle()?;
-            if self.is_at_rest() {
-                return Ok(());
-            }
-            self.clock.advance(Duration::from_millis(500));
-        }
-        let waits = self
-            .workers
-            .iter()
-            .filter_map(|(_, listener)| listener.heard(|heard| heard.partitions_paused.last().cloned()));
-        let waits = waits.collect::<Vec<_>>().join("; ");
-        Err(format!("does not come to rest: {}; last pauses: {waits}", self.what_is_left()))
-    }
-
-    fn send_rest(&mut self) {
-        if let Some(sent) = self.source.send(&mut self.broker) {
-            trace!(self, "{}[{}] {}: {}", sent.partition.0, sent.partition.1, sent.offset, sent.text);
-            self.judge.sent(&sent);
-        }
-    }
-
-    /// Lets everybody work until nothing happens without time passing.
-    fn settle(&mut self) -> Result<(), String> {
-        for _ in 0..20_000 {
-            let mut is_busy = false;
-            for at in 0..self.workers.len() {
-                let worker = &mut self.workers[at].0;
-                is_busy |= worker.step(&mut self.broker, 10) | worker.poll_writer();
-            }
-            self.check()?;
-            if !is_busy {
-                return Ok(());
-            }
-        }
-        Err("workers are busy for ever".to_owned())
-    }
-
-    fn what_is_left(&self) -> String {
-        let ledger = self.target.ledger();
-        let lags = (0..2).flat_map(|direction| {
-            let settings = &self.directions[direction].settings;
-            let of = |topic: usize, partition: i32| {
-                let name = &self.directions[direction].topics[topic].name;
-                let row = ledger.iter().find(|(task, _)| {
-                    (&task.direction, &*task.topic, task.partition) == (&settings.direction, name.as_str(), partition)
-                });
-                row.map_or(0, |(_, row)| row.next_offset)
-            };
-            self.partitions(direction)
-                .into_iter()
-                .map(move |(topic, partition)| (topic, partition, of(topic, partition)))
-                .filter(|(topic, partition, at)| *at < self.broker.end_of_records((*topic, *partition)))
-                .map(move |(topic, partition, at)| format!("{} {topic}[{partition}] is at {at}", settings.direction))
-                .collect::<Vec<_>>()
-        });
-        let held = self.target.held().into_iter().filter(|(_, entry)| entry.state != HeldState::Dead);
-        let held = held.map(|((task, id), entry)| format!("{task} {} held: {}", id.offset, entry.message));
-        lags.chain(held).collect::<Vec<_>>().join("; ")
-    }
-
-    fn is_at_rest(&self) -> bool {
-        self.what_is_left().is_empty()
     }
 }
 

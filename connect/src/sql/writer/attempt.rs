@@ -13,6 +13,7 @@ use super::groups::{Group, groups};
 use super::held::Holding;
 use super::limit::DeadWindow;
 use super::moves::half_waits;
+use super::outbox::Letter;
 use super::rows::{self, MoveNotes, Writing};
 use super::slow::FailedChange;
 use super::tables::EntityTable;
@@ -30,6 +31,10 @@ pub(crate) struct Progress {
     pub(crate) written: Vec<usize>,
     /// What other halves of key changes wait for.
     pub(crate) wakes: Vec<Arc<str>>,
+    /// Records that died in this transaction, as they go to the dead-letter topic (rule O1).
+    pub(crate) letters: Vec<Letter>,
+    /// By span the number of its last output.
+    pub(crate) outbox_seqs: Vec<(usize, i64)>,
     /// Windows of the dead-letter limit after this batch, by span (rule E6).
     pub(crate) windows: Vec<(usize, DeadWindow)>,
 }
@@ -41,6 +46,8 @@ impl Progress {
             holding: Holding::default(),
             written: Vec::new(),
             wakes: Vec::new(),
+            letters: Vec::new(),
+            outbox_seqs: Vec::new(),
             windows: Vec::new(),
         }
     }
@@ -118,6 +125,7 @@ impl SqlWriter {
         }
         self.check_room(batch, progress)?;
         self.store_held(batch, excluded, progress).await?;
+        self.store_letters(batch, progress).await?;
         self.check_dead_limit(batch, excluded, progress).await
     }
 
@@ -369,6 +377,10 @@ impl SqlWriter {
             self.stale.append(&mut self.replayed);
         }
         progress.holding.settle(&mut self.held, batch, &self.options.tables);
+        let has_outputs = !progress.outbox_seqs.is_empty();
+        for (span, seq) in progress.outbox_seqs {
+            self.outbox_seqs.insert(batch.spans[span].task.clone(), seq);
+        }
         for (span, window) in progress.windows {
             self.dead_windows.insert(batch.spans[span].task.clone(), window);
         }
@@ -379,7 +391,7 @@ impl SqlWriter {
             .filter(|(_, counts)| *counts != OutcomeCounts::default())
             .map(|(entity, counts)| (EntityId(entity as u16), counts))
             .collect();
-        Applied { outcomes, ..Applied::default() }
+        Applied { outcomes, has_outputs, ..Applied::default() }
     }
 }
 

@@ -13,13 +13,14 @@ use topology::record::Operation;
 use topology::{Error, ErrorKind};
 
 use super::SinkTable;
-use super::held_keys::{HeldKeys, QUEUED_DELETE, may_be_passed};
-use super::moves::{HALF_WAITS, pair_of};
+use super::held_keys::{HeldKeys, may_be_passed};
+use super::moves::pair_of;
 use super::overtaken::{hashes, touched};
 use super::rows::{ROW_MISSING, WAITS_FOR_ROW};
 use super::tables::{EntityTable, parent_name};
 use super::told::Told;
 use crate::sql::error::SqlError;
+use crate::sql::statements::{HALF_WAITS, QUEUED_DELETE};
 
 /// States of a row of `tidelock_held`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -15,13 +15,10 @@ use super::claim::task_values;
 use super::rows::WAITS_FOR_ROW;
 use crate::sql::connection::SqlConnection;
 use crate::sql::error::SqlResult;
-use crate::sql::statements::Statements;
+use crate::sql::statements::{QUEUED_DELETE, Statements};
 
 /// `retry_at_ms` of a row that waits behind another one.
 pub(crate) const NOT_DUE: i64 = i64::MAX;
-
-/// `waits_for` of a queued delete: after it its key has no row, so that what waits before it need not be written at all.
-pub(crate) const QUEUED_DELETE: &str = "delete";
 
 /// What the lane remembers of one key.
 #[derive(Clone, Copy, Debug, Default)]

@@ -12,6 +12,7 @@ use super::attempt::{Progress, with_entity};
 use super::claim::{task_values, tasks};
 use super::held::HeldState;
 use super::held_keys::NOT_DUE;
+use super::outbox::Letter;
 use super::overtaken::raw_key_hash;
 use super::told::Told;
 use super::{Failure, SinkTable, SqlWriter, json};
@@ -116,9 +117,22 @@ impl SqlWriter {
                 HeldState::Queued | HeldState::Dead => NOT_DUE,
             };
             if held.state == HeldState::Dead {
-                counts.dead += 1
+                counts.dead += 1;
+                progress.letters.push(Letter {
+                    span: usize::from(batch.span_of_slot[usize::from(record.slot.0)]),
+                    id: HeldId { offset: record.offset, ordinal: ordinal(batch, held.record) },
+                    entity: Arc::clone(&table.mapped.name),
+                    class: held.kind.name(),
+                    stage: held.stage,
+                    code: held.code.clone(),
+                    message: held.message.clone(),
+                    attempts: 1,
+                    first_failed_at_ms: None,
+                    source: record.source,
+                    raw: record.raw,
+                });
             } else {
-                counts.parked += 1
+                counts.parked += 1;
             }
             let key_columns = table.mapped.key.iter().map(|at| &table.mapped.columns[*at]);
             let key = json::object(&mut self.scratch, &batch.arena, key_columns, record.key, false);
@@ -159,6 +173,19 @@ impl SqlWriter {
                 message: dead.message.clone(),
                 attempts: 1,
             });
+            let mut letter = Letter {
+                span,
+                id: HeldId { offset: dead.offset, ordinal: 0 },
+                entity: Arc::clone(&sink.table.name),
+                class: dead.kind.name(),
+                stage: dead.stage.name(),
+                code: None,
+                message: dead.message.clone(),
+                attempts: 1,
+                first_failed_at_ms: None,
+                source: dead.source,
+                raw: dead.raw,
+            };
             if is_release {
                 // It is held already, as something that could wait; now it can't.
                 progress.holding.is_stale = true;
@@ -171,10 +198,19 @@ impl SqlWriter {
                     Value::Null,
                 ];
                 values.extend(task_values(task));
-                values.extend([Value::I64(dead.offset), Value::I64(0)]);
+                let place = [Value::I64(dead.offset), Value::I64(0)];
+                values.extend(place.iter().cloned());
                 session.execute(&self.statements.held_fail, &values).await.map_err(failed)?;
+                let one: Vec<Value> = task_values(task).into_iter().chain(place).collect();
+                let age = session.query(&self.statements.held_age, &one).await.map_err(failed)?;
+                if let Some([Value::I64(attempts), Value::I64(first_failed)]) = age.first().map(Vec::as_slice) {
+                    letter.attempts = *attempts;
+                    letter.first_failed_at_ms = Some(*first_failed);
+                }
+                progress.letters.push(letter);
                 continue;
             }
+            progress.letters.push(letter);
             let key_range = dead_key(sink, dead);
             let key_hash = dead_key_hash(sink, batch, dead);
             let key_columns = sink.table.key.iter().map(|at| &sink.table.columns[*at]);

@@ -8,7 +8,8 @@
 //!
 //! Files: `claim` takes over tasks, `attempt` runs one transaction, `groups` and `rows` turn changes into statements, `slow` isolates bad
 //! rows, `release` tries held rows again, `held_keys` remembers held keys, `held` and `held_store` hold rows, `overtaken` makes history of dead
-//! ones, `room` limits them, `told` logs them, `history` makes rows of `mode: append`.
+//! ones, `room` limits them, `told` logs them, `outbox` stores what is to be published,
+//! `history` makes rows of `mode: append`.
 
 mod attempt;
 mod claim;
@@ -20,6 +21,7 @@ mod history;
 mod json;
 mod limit;
 mod moves;
+mod outbox;
 mod overtaken;
 mod release;
 mod room;
@@ -29,12 +31,14 @@ mod tables;
 mod told;
 
 use std::collections::HashMap;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
 use topology::batch::{ChangeBatch, SnapshotMode, WriteTable};
 use topology::data::{Arena, Value};
 use topology::ledger::{CasOutcome, Claim, ClaimReply, ClaimRequest, Owner, TaskKey, TopicProgress};
+use topology::output::{Output, Published};
 use topology::sink::{Applied, ApplyError, Capabilities, HeldCounts, HeldRow, SinkWriter};
 use topology::{Error, ErrorKind, Stage};
 
@@ -106,6 +110,8 @@ pub struct WriterOptions {
     pub held: HeldLimits,
     /// When too much is dead (rule E6); `None` for no limit.
     pub dead: Option<DeadLimit>,
+    /// Topic of dead letters; `None`: they stay in `tidelock_held` only.
+    pub dead_letters: Option<Arc<str>>,
     /// Counters behind written columns are moved past explicit ids (`ids: same`).
     pub advance_sequences: bool,
 }
@@ -130,6 +136,8 @@ pub struct SqlWriter {
     held: HashMap<TaskKey, HeldKeys>,
     /// Windows of the dead-letter limit (rule E6).
     dead_windows: HashMap<TaskKey, DeadWindow>,
+    /// Number of the last output of each claimed task (rule O1).
+    outbox_seqs: HashMap<TaskKey, i64>,
     /// Tasks whose held keys are to be read again before the next batch.
     stale: Vec<TaskKey>,
     /// Tasks of which dead rows are to be tried again: an operator asked for it, and the memory of their keys did not know.
@@ -139,7 +147,7 @@ pub struct SqlWriter {
     /// Rows of our own tables and of history tables, built per batch.
     scratch: Arena,
     /// Normalised names of parent tables that got rows, and when children were last woken.
-    wakes: Vec<std::sync::Arc<str>>,
+    wakes: Vec<Arc<str>>,
     woken_at: Option<Instant>,
 }
 
@@ -183,6 +191,7 @@ impl SqlWriter {
             tables,
             held: HashMap::new(),
             dead_windows: HashMap::new(),
+            outbox_seqs: HashMap::new(),
             stale: Vec::new(),
             replayed: Vec::new(),
             purged_at: None,
@@ -463,6 +472,23 @@ impl SinkWriter for SqlWriter {
         self.leave(result)
     }
 
+    async fn outputs(&mut self, after: &[Published], rows_max: usize) -> Result<Vec<Output>, Error> {
+        let result = match self.enter().await {
+            Ok(()) => self.read_outputs(after, rows_max).await,
+            Err(error) => Err(error),
+        };
+        self.leave(result)
+    }
+
+    async fn forget_outputs(&mut self, published: &[Published]) -> Result<(), Error> {
+        self.number_after(published);
+        let result = match self.enter().await {
+            Ok(()) => self.delete_outputs(published).await,
+            Err(error) => Err(error),
+        };
+        self.leave(result)
+    }
+
     async fn probe(&mut self) -> Result<(), Error> {
         let result = match self.enter().await {
             Ok(()) => {
@@ -478,6 +504,7 @@ impl SinkWriter for SqlWriter {
         for task in tasks {
             self.held.remove(task);
             self.dead_windows.remove(task);
+            self.outbox_seqs.remove(task);
         }
     }
 

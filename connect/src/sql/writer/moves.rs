@@ -12,9 +12,7 @@ use super::held_store::now_ms;
 use super::rows::{MoveNotes, Writing, row_missing};
 use super::tables::EntityTable;
 use crate::sql::error::{SqlError, SqlResult};
-
-/// Code of a half that waits for its other half.
-pub(crate) const HALF_WAITS: &str = "half-waits";
+use crate::sql::statements::HALF_WAITS;
 
 /// The pair of a half; `None` for whole moves, other changes, and halves that can't know each other.
 pub(crate) fn pair_of(batch: &ChangeBatch, change: &Change) -> Option<String> {

@@ -21,13 +21,15 @@ use super::attempt::Progress;
 use super::claim::task_values;
 use super::groups::{Group, GroupKind};
 use super::held::{HeldState, Removed, message, waits_for};
-use super::held_keys::{NOT_DUE, QUEUED_DELETE};
+use super::held_keys::NOT_DUE;
 use super::held_store::now_ms;
-use super::moves::{HALF_WAITS, half_waits, pair_of};
+use super::moves::{half_waits, pair_of};
+use super::outbox::Letter;
 use super::rows::{MoveNotes, ROW_MISSING};
 use super::told::Told;
 use super::{Failure, SqlWriter, moves};
 use crate::sql::error::{SqlError, SqlResult};
+use crate::sql::statements::{HALF_WAITS, QUEUED_DELETE};
 
 /// How long a row waits for its parent before we look whether anybody will ever see it: a parent that is only late has come by then.
 const ORPHANED_AFTER_MS: i64 = 5_000;
@@ -329,6 +331,20 @@ impl SqlWriter {
             attempts: attempts + 1,
         }));
         if dead {
+            let record = &batch.records[*index];
+            progress.letters.push(Letter {
+                span: *span,
+                id: batch.releases[*index],
+                entity: name,
+                class: error.kind().name(),
+                stage: error.error.stage.name(),
+                code: error.error.code.clone(),
+                message: message(&error.error),
+                attempts: attempts + 1,
+                first_failed_at_ms: Some(first_failed),
+                source: record.source,
+                raw: record.raw,
+            });
             progress.counts[*entity].dead += 1;
             progress.holding.removed.push(Removed { span: *span, key_hash: *key_hash, record: *index, is_dead: true });
             return self.free_followers(batch, *span, *key_hash).await;

@@ -15,7 +15,7 @@ use crate::sql::connection::SqlConnection;
 use crate::sql::dialect::{Dialect, OwnType};
 use crate::sql::error::{SqlError, SqlResult};
 use crate::sql::plan::{RowOperation, Shape, TablePlan};
-use crate::sql::statements::{HELD, HELD_COLUMNS, MOVED, MOVED_COLUMNS};
+use crate::sql::statements::{HELD, HELD_COLUMNS, MOVED, MOVED_COLUMNS, OUTBOX, OUTBOX_COLUMNS};
 
 /// One written table with its statement shapes.
 pub(crate) struct EntityTable {
@@ -125,6 +125,7 @@ pub(crate) struct OwnTables {
     pub(crate) held: Shape,
     /// Held rows by key.
     pub(crate) held_delete: Shape,
+    pub(crate) outbox: Shape,
     /// Word of a key change, if there is none.
     pub(crate) leave_word: Shape,
     /// Word of a key change, whatever there is.
@@ -176,9 +177,11 @@ impl OwnTables {
         let shape = |plan: &Arc<TablePlan>, operation| Shape::new(plan, operation, (0..plan.columns.len()).collect());
         let held = own_plan(dialect, HELD, &HELD_COLUMNS, 6);
         let moved = own_plan(dialect, MOVED, &MOVED_COLUMNS, 3);
+        let outbox = own_plan(dialect, OUTBOX, &OUTBOX_COLUMNS, 5);
         OwnTables {
             held: shape(&held, RowOperation::Insert),
             held_delete: shape(&held, RowOperation::Delete),
+            outbox: shape(&outbox, RowOperation::Insert),
             leave_word: shape(&moved, RowOperation::InsertIfAbsent),
             set_word: shape(&moved, RowOperation::Upsert),
         }

@@ -7,7 +7,7 @@ use topology::ErrorKind;
 use topology::batch::ChangeBatch;
 
 use super::held::{HeldRecord, HeldState, span_index};
-use super::moves::HALF_WAITS;
+use crate::sql::statements::HALF_WAITS;
 
 /// A failure to be told.
 pub(crate) struct Told {

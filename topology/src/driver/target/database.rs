@@ -11,6 +11,7 @@ use crate::data::Value;
 use crate::error::{Error, ErrorKind, Stage};
 use crate::ledger::{LedgerRow, TaskKey};
 use crate::moves::Word;
+use crate::output::Output;
 
 /// Everything that is committed. A clone is a backup.
 #[derive(Clone, Debug, Default)]
@@ -20,6 +21,7 @@ pub(crate) struct Tables {
     pub(crate) ledger: BTreeMap<TaskKey, LedgerRow>,
     pub(crate) held: BTreeMap<(TaskKey, HeldId), HeldEntry>,
     pub(crate) words: BTreeMap<Pair, Word>,
+    pub(crate) outbox: BTreeMap<(TaskKey, i64), Output>,
 }
 
 /// A row lock.
@@ -40,6 +42,7 @@ pub(super) struct Writes {
     ledger: BTreeMap<TaskKey, LedgerRow>,
     held: BTreeMap<(TaskKey, HeldId), Option<HeldEntry>>,
     words: BTreeMap<Pair, Option<Word>>,
+    outbox: Vec<Output>,
     spans: Vec<CommitSpan>,
     wakes: Vec<String>,
 }
@@ -143,7 +146,7 @@ impl Database {
 
     pub(super) fn commit(&mut self, id: TransactionId, now_us: u64) -> Result<(), Error> {
         let Some(transaction) = self.end(id) else { return Err(connection_lost()) };
-        let Writes { rows, history, ledger, held, words, spans, wakes } = transaction.writes;
+        let Writes { rows, history, ledger, held, words, outbox, spans, wakes } = transaction.writes;
         if let Some(commits) = &mut self.commits {
             commits.push(Commit {
                 spans,
@@ -172,6 +175,8 @@ impl Database {
                 None => self.tables.words.remove(&pair),
             };
         }
+        let numbered = |output: Output| ((output.task.clone(), output.seq), output);
+        self.tables.outbox.extend(outbox.into_iter().map(numbered));
         wakes.iter().for_each(|waits_for| self.wake(waits_for, now_us));
         Ok(())
     }
@@ -319,6 +324,10 @@ impl Writes {
 
     pub(super) fn set_held(&mut self, task: &TaskKey, id: HeldId, entry: Option<HeldEntry>) {
         self.held.insert((task.clone(), id), entry);
+    }
+
+    pub(super) fn store_output(&mut self, output: Output) {
+        self.outbox.push(output);
     }
 
     pub(super) fn set_word(&mut self, pair: Pair, word: Option<Word>) {

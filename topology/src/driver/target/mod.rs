@@ -22,6 +22,7 @@ use crate::data::Value;
 use crate::error::ErrorKind;
 use crate::ledger::{LedgerRow, TaskKey};
 use crate::moves::Word;
+use crate::output::Output;
 use crate::record::Operation;
 use database::{Database, Reference, Tables};
 
@@ -202,12 +203,13 @@ impl MemoryTarget {
 
     /// A connection of one lane, for tables and snapshot modes indexed by entity.
     pub fn writer(&self, tables: &[WriteTable], snapshots: &[SnapshotMode]) -> MemoryWriter {
-        MemoryWriter::new(self.clone(), tables, snapshots)
+        MemoryWriter::new(self.clone(), tables, snapshots, false)
     }
 
     /// A connection of one lane of a direction.
     pub fn writer_of(&self, direction: &TestDirection) -> Box<MemoryWriter> {
-        Box::new(self.writer(&direction.settings.tables, &direction.settings.snapshots))
+        let settings = &direction.settings;
+        Box::new(MemoryWriter::new(self.clone(), &settings.tables, &settings.snapshots, settings.publishes))
     }
 
     /// Adds a foreign key: cell `column` of rows of `child` names a row of `parent` by its one-cell key.
@@ -313,6 +315,11 @@ impl MemoryTarget {
     /// Held rows.
     pub fn held(&self) -> BTreeMap<(TaskKey, HeldId), HeldEntry> {
         self.lock().database.tables.held.clone()
+    }
+
+    /// Outputs that are not deleted yet.
+    pub fn outbox(&self) -> Vec<Output> {
+        self.lock().database.tables.outbox.values().cloned().collect()
     }
 
     /// The ledger.

@@ -1,6 +1,6 @@
 //! One writer of the memory target: claims, batches, held rows. Read it beside the contract: it is the contract's shortest form.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -12,11 +12,11 @@ use super::rows::{Effect, RowWork};
 use super::{CommitSpan, HeldEntry, HeldState, MemoryTarget, Place, Statement};
 use crate::batch::{Change, ChangeBatch, ChangeKind, HeldId, SnapshotMode, WriteTable};
 use crate::error::{Error, ErrorKind, Stage};
-use crate::ledger::{
-    CasOutcome, Claim, ClaimReply, ClaimRequest, LedgerRow, Owner, PartitionProgress, TaskKey, TopicProgress, judge_cas,
-};
+use crate::ledger::{CasOutcome, Claim, ClaimReply, ClaimRequest, LedgerRow, Owner, TaskKey, TopicProgress, judge_cas};
+use crate::letter::DeadLetter;
 use crate::mutation;
-use crate::record::{EntityId, Operation, Record, Slot};
+use crate::output::{Output, Published};
+use crate::record::{EntityId, Operation, Record, Slot, Source};
 use crate::reduce::{ReduceTable, Reducer, change_of};
 use crate::sink::{Applied, ApplyError, Capabilities, HeldCounts, HeldRow, OutcomeCounts, SinkWriter};
 
@@ -31,6 +31,10 @@ pub struct MemoryWriter {
     tables: Arc<[WriteTable]>,
     snapshots: Arc<[SnapshotMode]>,
     connection: Option<Connection>,
+    /// What dies goes to the dead-letter topic.
+    publishes: bool,
+    /// What is published of outputs, as far as it was told.
+    published: BTreeMap<TaskKey, i64>,
 }
 
 /// How a try to apply a batch set-wise ended.
@@ -41,8 +45,20 @@ enum Fast {
 }
 
 impl MemoryWriter {
-    pub(super) fn new(target: MemoryTarget, tables: &[WriteTable], snapshots: &[SnapshotMode]) -> MemoryWriter {
-        MemoryWriter { target, tables: tables.into(), snapshots: snapshots.into(), connection: None }
+    pub(super) fn new(
+        target: MemoryTarget,
+        tables: &[WriteTable],
+        snapshots: &[SnapshotMode],
+        publishes: bool,
+    ) -> MemoryWriter {
+        MemoryWriter {
+            target,
+            tables: tables.into(),
+            snapshots: snapshots.into(),
+            connection: None,
+            publishes,
+            published: BTreeMap::new(),
+        }
     }
 
     /// The connection, in the middle of nothing. Taken out, so that an error or a dropped future closes it (rule L4).
@@ -196,6 +212,9 @@ impl MemoryWriter {
                         let entry = entry_of(batch, index, state, &error, places.clone(), attempts + 1, now);
                         *database.writes(id)? = savepoint;
                         let waits_for = row.park(database, id)?;
+                        if state == HeldState::Dead {
+                            self.store_letter(database, id, task, held_id, &entry, record.source)?;
+                        }
                         database.writes(id)?.set_held(task, held_id, Some(HeldEntry { waits_for, ..entry }));
                         Ok(Some(Err(error.kind)))
                     }
@@ -270,12 +289,49 @@ impl MemoryWriter {
                 };
                 let held_id = HeldId { offset: dead.offset, ordinal: 0 };
                 let task = &batch.span_of(dead.slot).task;
+                self.store_letter(database, id, task, held_id, &entry, dead.source)?;
                 database.writes(id)?.set_held(task, held_id, Some(entry));
             }
             Ok(())
         };
         connection.statement(Statement::Write, keep).await?;
         batch.dead.iter().for_each(|dead| counts[usize::from(dead.entity.0)].dead += 1);
+        Ok(())
+    }
+
+    /// Rule O1.
+    fn store_letter(
+        &self,
+        database: &mut Database,
+        id: TransactionId,
+        task: &TaskKey,
+        held_id: HeldId,
+        entry: &HeldEntry,
+        source: Source,
+    ) -> Result<(), Error> {
+        let Some(row) = database.ledger(id, task).filter(|_| self.publishes) else { return Ok(()) };
+        let mut row = row.clone();
+        let seq = row.next_output(self.published.get(task).copied().unwrap_or(0));
+        let headers = DeadLetter {
+            task,
+            id: held_id,
+            entity: "",
+            class: entry.kind.name(),
+            stage: Stage::Write.name(),
+            code: None,
+            message: &entry.message,
+            attempts: i64::from(entry.attempts),
+            first_failed_at_ms: 0,
+            dead_at_ms: 0,
+            timestamp_ms: entry.timestamp_ms,
+            source: &source,
+            headers: &entry.headers,
+        }
+        .encode_headers();
+        let writes = database.writes(id)?;
+        writes.set_ledger(task, row);
+        let (key, value) = (entry.key.clone(), entry.value.clone());
+        writes.store_output(Output { task: task.clone(), seq, target: "dead".to_owned(), key, value, headers });
         Ok(())
     }
 
@@ -392,18 +448,7 @@ impl SinkWriter for MemoryWriter {
                         row
                     }
                     (None, Some(start)) => LedgerRow::new(request, start),
-                    (None, None) => {
-                        let direction = |task: &&TaskKey| {
-                            (&task.pipeline, &task.direction) == (&request.task.pipeline, &request.task.direction)
-                        };
-                        let ledger = &database.tables.ledger;
-                        let of_topic =
-                            ledger.iter().filter(|(task, _)| direction(task) && task.topic == request.task.topic);
-                        return Ok(ClaimReply::Missing {
-                            topic: of_topic.map(|(_, row)| row.generation).collect(),
-                            direction: ledger.iter().find(|(task, _)| direction(task)).map(|(_, row)| row.generation),
-                        });
-                    }
+                    (None, None) => return Ok(ClaimReply::missing(request, database.tables.ledger.iter())),
                 };
                 let claim = row.claim(&request.task);
                 database.writes(id)?.set_ledger(&request.task, row);
@@ -470,27 +515,47 @@ impl SinkWriter for MemoryWriter {
 
     async fn topic_progress(&mut self, task: &TaskKey, before_ms: i64) -> Result<TopicProgress, Error> {
         let mut connection = self.take_connection().await?;
-        let of_topic = |other: &TaskKey| {
-            (&other.pipeline, &other.direction, &other.topic) == (&task.pipeline, &task.direction, &task.topic)
-        };
         let now_us = self.target.clock.now_us();
         let counts = |entry: &HeldEntry| {
             let waits = entry.state == HeldState::Queued || entry.message.contains("[move]");
             entry.state != HeldState::Dead && entry.timestamp_ms < before_ms && !(waits && entry.retry_at_us > now_us)
         };
+        let is_here = |of: &TaskKey| of.is_of_direction(task) && of.topic == task.topic;
         let read = |database: &mut Database, _| {
-            let rows = database.tables.ledger.iter().filter(|(other, _)| of_topic(other));
-            let partitions = rows.map(|(other, row)| PartitionProgress {
-                partition: other.partition,
-                next_offset: row.next_offset,
-                generation: row.generation,
-            });
-            let held = database.tables.held.iter().filter(|((of, _), entry)| of_topic(of) && counts(entry));
-            Ok(TopicProgress { partitions: partitions.collect(), held: held.count() as u64 })
+            let held = database.tables.held.iter().filter(|((of, _), entry)| is_here(of) && counts(entry)).count();
+            Ok(TopicProgress::of(task, database.tables.ledger.iter(), held as u64))
         };
         let progress = connection.statement(Statement::Read, read).await?;
         self.connection = Some(connection);
         Ok(progress)
+    }
+
+    async fn outputs(&mut self, after: &[Published], rows_max: usize) -> Result<Vec<Output>, Error> {
+        let mut connection = self.take_connection().await?;
+        let read = |database: &mut Database, _| {
+            let of = |(task, number): &Published| {
+                let range = (task.clone(), number + 1)..=(task.clone(), i64::MAX);
+                database.tables.outbox.range(range).map(|(_, output)| output.clone()).collect::<Vec<_>>()
+            };
+            Ok(after.iter().flat_map(of).take(rows_max).collect())
+        };
+        let outputs = connection.statement(Statement::Read, read).await?;
+        self.connection = Some(connection);
+        Ok(outputs)
+    }
+
+    async fn forget_outputs(&mut self, published: &[Published]) -> Result<(), Error> {
+        self.published.extend(published.iter().cloned());
+        let mut connection = self.take_connection().await?;
+        let delete = |database: &mut Database, _| {
+            let is_left =
+                |task: &TaskKey, seq: i64| !published.iter().any(|(other, upto)| other == task && seq <= *upto);
+            database.tables.outbox.retain(|(task, seq), _| is_left(task, *seq));
+            Ok(())
+        };
+        connection.statement(Statement::Read, delete).await?;
+        self.connection = Some(connection);
+        Ok(())
     }
 
     async fn probe(&mut self) -> Result<(), Error> {
@@ -533,8 +598,9 @@ fn count(counts: &mut OutcomeCounts, effect: Effect, records: usize) {
 }
 
 fn applied(counts: Vec<OutcomeCounts>, slow_path: bool) -> Applied {
+    let has_outputs = counts.iter().any(|counts| counts.dead > 0);
     let outcomes = counts.into_iter().enumerate().map(|(at, counts)| (EntityId(at as u16), counts)).collect();
-    Applied { outcomes, slow_path, paused: Vec::new() }
+    Applied { outcomes, slow_path, has_outputs, ..Applied::default() }
 }
 
 /// Which of the rows that one Kafka record maps to.

@@ -1,0 +1,91 @@
+//! Waiting for a schema that the registry has not told yet (rule A4): with all partitions paused, polling on.
+
+use std::collections::{HashMap, HashSet};
+use std::time::{Duration, Instant};
+
+use topology::lane::{Lane, Taken};
+use topology::observe::LaneState;
+use topology::raw::RawRecord;
+use topology::{Error, ErrorKind, Result, Stage};
+
+use super::poll::{POLL_WAIT, PollLoop};
+
+/// The registry is asked again about an unknown schema after this time: a lagging replica may know it then.
+const UNKNOWN_SCHEMA_MEMORY: Duration = Duration::from_secs(60);
+
+/// Offers a record to the lane. One whose schema the registry did not know a short while ago is kept as dead.
+pub(super) fn offer(
+    lane: &mut Lane,
+    unknown_schemas: &mut HashMap<u32, (Instant, String)>,
+    partition: i32,
+    raw: &RawRecord<'_>,
+) -> Taken {
+    let taken = lane.take(partition, raw);
+    let Taken::SchemaNeeded(id) = taken else { return taken };
+    match unknown_schemas.get(&id) {
+        Some((since, detail)) if since.elapsed() < UNKNOWN_SCHEMA_MEMORY => {
+            let error = Error::data(Stage::Decode, "unknown schema", detail.clone());
+            lane.refuse(partition, raw, error)
+        }
+        Some(_) => {
+            unknown_schemas.remove(&id);
+            taken
+        }
+        None => taken,
+    }
+}
+
+impl PollLoop<'_> {
+    /// Fetches a schema with all partitions paused, polling on (rule A4), then has the partition sought back to the record that needs it.
+    pub(super) fn wait_for_schema(&mut self, id: u32, place: (usize, i32), offset: i64) -> Result<()> {
+        let fetched: Vec<_> = self.fetched.iter().copied().collect();
+        self.set_paused(&fetched, true);
+        let mut attempt = 0;
+        loop {
+            let mut fetching = self.runtime.spawn((self.fetch_schema)(id));
+            let result = loop {
+                if let Ok(joined) =
+                    self.runtime.block_on(async { tokio::time::timeout(POLL_WAIT, &mut fetching).await })
+                {
+                    break joined;
+                }
+                self.keep_membership();
+            };
+            match result {
+                Ok(Ok(())) => break,
+                Ok(Err(error)) if matches!(error.kind, ErrorKind::Transient | ErrorKind::Environment) => {
+                    attempt += 1;
+                    tracing::warn!(lane = %self.setup.name, schema = id, %error, "cannot fetch schema; trying again");
+                    self.observer.lane_state(LaneState::Paused, Some(&error));
+                    let wait = self.setup.settings.retry.wait(attempt, rand::random());
+                    let until = Instant::now() + wait;
+                    while Instant::now() < until {
+                        self.keep_membership();
+                        if !self.owned.contains(&place) {
+                            break;
+                        }
+                    }
+                }
+                // The registry answers and does not know the id: the record is kept as dead when it comes again.
+                Ok(Err(error)) => {
+                    self.unknown_schemas.insert(id, (Instant::now(), error.to_string()));
+                    break;
+                }
+                Err(_) => break,
+            }
+            if !self.owned.contains(&place) {
+                break;
+            }
+        }
+        self.observer.lane_state(LaneState::Running, None);
+        // Whatever slipped through while paused is fetched again: the lane ignores what it has.
+        if self.owned.contains(&place) {
+            self.seeking.insert(place, offset);
+        }
+        let takes: HashSet<(usize, i32)> = self.lane.running().collect();
+        let running: Vec<_> =
+            self.fetched.iter().copied().filter(|other| *other != place && takes.contains(other)).collect();
+        self.set_paused(&running, false);
+        Ok(())
+    }
+}

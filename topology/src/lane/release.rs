@@ -1,0 +1,206 @@
+//! Held rows that are tried again when due, also while no record arrives (rules H2, H3).
+
+use std::time::Duration;
+
+use super::writer::{Next, Writer};
+use crate::batch::ChangeBatch;
+use crate::error::{Error, ErrorKind, Stage};
+use crate::ledger::{Claim, TaskKey, TaskSpan};
+use crate::pipeline::Pushed;
+use crate::policy::{Action, action};
+use crate::raw::RawRecord;
+use crate::record::{EntityId, Record, Slot};
+use crate::sink::{ApplyError, HeldRow};
+
+/// How often held rows are counted though nothing of ours has changed them, also by a lane that is busy: an operator may have asked to try dead
+/// ones again.
+const HELD_COUNT_INTERVAL: Duration = Duration::from_secs(3);
+
+impl Writer {
+    /// Tries held rows that are due (rules H2, H3), all in one transaction. Errors here are met again by the next batch; nothing is lost by
+    /// waiting.
+    pub(super) async fn release_held(&mut self) -> Next {
+        self.is_release_due = false;
+        let counted = Duration::from_micros(self.clock.now_us().saturating_sub(self.held_counted_at_us));
+        if counted >= HELD_COUNT_INTERVAL && !self.claims.is_empty() && !self.is_idle_check_failing {
+            self.count_held().await;
+        }
+        if self.held.parked + self.held.queued == 0 || self.claims.is_empty() {
+            return Next::Continue;
+        }
+        let claims: Vec<Claim> = self.claims.values().cloned().collect();
+        let due = match self.sink.due_held(&claims, self.release_rows_max).await {
+            Ok(due) => due,
+            Err(error) => {
+                self.sink.disconnect();
+                self.back_off(1, &error).await;
+                return Next::Continue;
+            }
+        };
+        if !due.is_empty() {
+            match self.release(&claims, due).await {
+                Released::Some => self.is_release_due = true,
+                Released::None => {}
+                Released::Stop(error) => return Next::Stop(Some(error)),
+            }
+        }
+        self.count_held().await;
+        Next::Continue
+    }
+
+    /// The batch that tries these rows: of each partition in the order of offsets, between partitions in the order of the source, so
+    /// that parents come before their children.
+    async fn release_batch(&mut self, claims: &[Claim], due: Vec<HeldRow>) -> Result<ChangeBatch, Error> {
+        let mut batch = ChangeBatch::default();
+        let mut ids = Vec::with_capacity(due.len());
+        // H3: what comes after a row that can't be decoded now waits too.
+        let mut left_out: Option<TaskKey> = None;
+        for row in due {
+            let Some(claim) = claims.iter().find(|claim| claim.task == row.task) else { continue };
+            let Some(topic) = self.pipeline.topics().iter().position(|topic| *topic.name == *row.task.topic) else {
+                continue;
+            };
+            if left_out.as_ref() == Some(&row.task) {
+                continue;
+            }
+            if batch.spans.last().is_none_or(|span| span.task != row.task) {
+                batch.span_of_slot.push(batch.spans.len() as u16);
+                batch.spans.push(TaskSpan {
+                    task: row.task.clone(),
+                    epoch: claim.epoch,
+                    owner: claim.owner,
+                    from: claim.next_offset,
+                    to: claim.next_offset,
+                    marks: claim.marks.clone(),
+                    tail_hash: claim.tail_hash,
+                    generation: claim.generation,
+                    last_timestamp_ms: -1,
+                });
+            }
+            let slot = Slot(batch.spans.len() as u16 - 1);
+            let raw = RawRecord {
+                topic,
+                offset: row.id.offset,
+                timestamp_ms: row.timestamp_ms,
+                key: row.key.as_deref(),
+                value: row.value.as_deref(),
+                headers: &row.headers,
+            };
+            let (before, dead_before) = (batch.records.len(), batch.dead.len());
+            let mut refused = None;
+            let pushed = loop {
+                match self.pipeline.push(slot, &raw, None, &mut batch) {
+                    Pushed::SchemaNeeded(id) => match (self.fetch_schema)(id).await {
+                        Ok(()) => {}
+                        Err(error) if matches!(error.kind, ErrorKind::Transient | ErrorKind::Environment) => {
+                            break false;
+                        }
+                        // The registry answers and does not know the id: dead, and nothing waits for it.
+                        Err(error) => {
+                            refused = Some(Error::data(Stage::Decode, "unknown schema", error.to_string()));
+                            break true;
+                        }
+                    },
+                    Pushed::Halt(_) => break false,
+                    Pushed::Done => break true,
+                    Pushed::Fatal(error) => return Err(error),
+                }
+            };
+            // The record may map to several rows, of which only this one is held.
+            let ordinal = usize::try_from(row.id.ordinal).unwrap_or(usize::MAX);
+            let record = batch.records.get(before..).and_then(|made| made.get(ordinal)).copied().filter(|_| pushed);
+            batch.records.truncate(before);
+            batch.records.extend(record);
+            ids.extend(record.map(|_| row.id));
+            if !pushed {
+                left_out = Some(row.task);
+            } else if record.is_none() && batch.dead.len() == dead_before {
+                // As it is read now there is nothing to apply, as after a change of the configuration: a person should know.
+                let nothing =
+                    || Error::data(Stage::Process, "nothing to apply", "the record is left out now; discard it");
+                self.pipeline.refuse(slot, &raw, refused.unwrap_or_else(nothing), &mut batch);
+            }
+        }
+        self.pipeline.take_counts();
+        let order = in_source_order(&batch.records, &self.settings.order);
+        batch.releases = order.iter().map(|at| ids[*at]).collect();
+        batch.records = order.iter().map(|at| batch.records[*at]).collect();
+        self.reducer.reduce(&mut batch, &self.reduce_tables, &self.settings.order);
+        Ok(batch)
+    }
+
+    async fn release(&mut self, claims: &[Claim], due: Vec<HeldRow>) -> Released {
+        let rows = due.len();
+        let batch = match self.release_batch(claims, due).await {
+            Ok(batch) if batch.records.is_empty() && batch.dead.is_empty() => return Released::None,
+            Ok(batch) => batch,
+            Err(error) => return Released::Stop(error),
+        };
+        match self.sink.apply(&batch).await {
+            Ok(applied) => {
+                if applied.has_outputs {
+                    self.publishing.note_stored();
+                }
+                self.release_rows_max = (2 * self.release_rows_max).min(self.settings.held_rows_max);
+                let mut is_gone = false;
+                for (entity, counts) in applied.outcomes {
+                    is_gone |= counts.applied + counts.unchanged + counts.differs + counts.dead > 0;
+                    if counts.applied > 0 {
+                        self.observer.records(entity, crate::observe::Outcome::Applied, counts.applied);
+                    }
+                }
+                if is_gone { Released::Some } else { Released::None }
+            }
+            // The next ordinary batch meets the same fence or outage and deals with it; a lost reply is harmless here, the rows are
+            // either released or tried again under the same CAS.
+            Err(ApplyError::Cas(_)) => Released::None,
+            Err(ApplyError::Unknown(_)) => {
+                self.publishing.note_stored();
+                self.sink.disconnect();
+                Released::None
+            }
+            Err(ApplyError::Failed(error)) => {
+                if action(error.kind) == Action::Stop {
+                    return Released::Stop(error);
+                }
+                tracing::debug!(direction = %self.settings.direction, rows, %error, "held rows could not be tried; fewer the next time");
+                // As with a deadlock: many rows meet more of what other lanes lock.
+                self.release_rows_max = (rows / 2).max(1);
+                if error.kind != ErrorKind::Transient {
+                    self.sink.disconnect();
+                }
+                Released::None
+            }
+        }
+    }
+}
+
+/// Indexes of records in the order of their source, without changing the order within a partition (slot): always the oldest head. Snapshot
+/// reads have no place in the log: parents first.
+fn in_source_order(records: &[Record], parents_first: &[EntityId]) -> Vec<usize> {
+    let mut heads: Vec<std::ops::Range<usize>> = Vec::new();
+    let mut start = 0;
+    for part in records.chunk_by(|a, b| a.slot == b.slot) {
+        heads.push(start..start + part.len());
+        start += part.len();
+    }
+    let rank = |entity: EntityId| parents_first.iter().position(|other| *other == entity);
+    let age = |at: usize| {
+        let Record { source, entity, .. } = &records[at];
+        (source.identity, source.position, rank(*entity), at)
+    };
+    let mut order = Vec::with_capacity(records.len());
+    while let Some(oldest) = heads.iter_mut().filter(|head| head.start < head.end).min_by_key(|head| age(head.start)) {
+        order.extend(oldest.next());
+    }
+    order
+}
+
+/// What became of held rows that were tried again.
+enum Released {
+    /// Some are applied, or dead: what waited behind them may be tried.
+    Some,
+    /// They wait on, or nothing is known.
+    None,
+    Stop(Error),
+}
