@@ -2,6 +2,7 @@
 
 pub mod database;
 pub mod example;
+pub mod goods;
 pub mod group;
 pub mod instance;
 pub mod pair;

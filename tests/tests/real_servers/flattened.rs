@@ -4,7 +4,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use tidelock_tests::example::{MYSQL_POSTGRES, Running};
+use tidelock_tests::example::MYSQL_POSTGRES;
+use tidelock_tests::goods;
 use tidelock_tests::group::Group;
 use tidelock_tests::pair::Pair;
 use tidelock_tests::wait::{arrival, eventually};
@@ -39,7 +40,7 @@ async fn prepare() -> Pair {
         running.set_connector(&mysql, key, value);
     }
     running.set_connector(&postgres, "table.include.list", "public.users");
-    let config = config(&running);
+    let config = goods::config(&running, "", "");
     let pair = Pair::of(running, Some(&config));
     pair.running.create_databases().await;
     pair.left
@@ -55,21 +56,6 @@ async fn prepare() -> Pair {
         .await;
     pair.running.apply_connectors().await;
     pair
-}
-
-fn config(running: &Running) -> String {
-    let [mysql, _] = &running.example.sides;
-    format!(
-        "pipeline: {}
-kafka: {{ brokers: \"${{KAFKA_BROKERS}}\" }}
-sites:
-  mysql: {{ kind: mysql, url: \"${{MYSQL_URL}}\", topics: \"{}\", format: json, records: rows }}
-  postgres: {{ kind: postgres, url: \"${{POSTGRES_URL}}\" }}
-links: [{{ from: mysql, to: postgres, entities: {{ goods: {{}} }} }}]
-",
-        running.name(),
-        running.topic(mysql, "{table}"),
-    )
 }
 
 async fn values_arrive_with_the_types_of_the_table(pair: Arc<Pair>) {

@@ -98,6 +98,7 @@ impl Direction {
             tables: vec![table.clone()],
             held: HeldLimits::default(),
             dead: None,
+            dead_letters: None,
             advance_sequences: true,
         };
         let mut writer = SqlWriter::new(connector, options);

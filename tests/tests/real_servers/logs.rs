@@ -4,8 +4,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use rdkafka::message::OwnedHeaders;
-use tidelock_tests::example::{MYSQL_POSTGRES, Running};
+use tidelock_tests::example::MYSQL_POSTGRES;
+use tidelock_tests::goods;
 use tidelock_tests::group::Group;
 use tidelock_tests::pair::Pair;
 use tidelock_tests::topic::{self, Published};
@@ -25,58 +25,29 @@ async fn partitions_that_are_not_what_they_were_lose_and_double_nothing() {
 
 async fn prepare() -> Pair {
     let running = MYSQL_POSTGRES.named("logs");
-    let config = config(&running);
+    let config = goods::config(&running, "", "");
     let pair = Pair::of(running, Some(&config));
     pair.running.create_databases().await;
     for side in [&pair.left, &pair.right] {
         side.run("CREATE TABLE goods (id BIGINT PRIMARY KEY, version BIGINT)").await;
     }
-    topic::create(&goods(&pair), 1).await;
+    topic::create(&goods::topic(&pair), 1).await;
     pair
-}
-
-fn goods(pair: &Pair) -> String {
-    pair.running.topic(&pair.running.example.sides[0], "goods")
-}
-
-fn config(running: &Running) -> String {
-    let [mysql, _] = &running.example.sides;
-    format!(
-        "pipeline: {}
-kafka: {{ brokers: \"${{KAFKA_BROKERS}}\" }}
-sites:
-  mysql: {{ kind: mysql, url: \"${{MYSQL_URL}}\", topics: \"{}\", format: json, records: rows }}
-  postgres: {{ kind: postgres, url: \"${{POSTGRES_URL}}\" }}
-links: [{{ from: mysql, to: postgres, entities: {{ goods: {{}} }} }}]
-",
-        running.name(),
-        running.topic(mysql, "{table}"),
-    )
-}
-
-fn row(partition: i32, id: i64, version: i64) -> Published {
-    Published {
-        partition,
-        offset: 0,
-        key: Some(format!("{{\"id\":{id}}}").into_bytes()),
-        value: Some(format!("{{\"id\":{id},\"version\":{version}}}").into_bytes()),
-        headers: OwnedHeaders::new(),
-    }
 }
 
 async fn a_key_that_moved_to_a_new_partition_does_not_go_back_in_time(pair: Arc<Pair>) {
     // Given a topic with one partition that a worker has begun to read,
-    let goods = goods(&pair);
-    topic::produce(&goods, &[row(0, 1, 0)], 1).await;
+    let topic_name = goods::topic(&pair);
+    topic::produce(&topic_name, &[goods::row(0, 1, 0)], 1).await;
     pair.start_worker().await;
     pair.right.shows("SELECT id, version FROM goods", &["1|0"]).await;
     pair.stop_workers(STOP_LIMIT).await;
     // when many changes of a key lie there, the topic grows, and the key's next change goes to the new partition,
-    let older: Vec<Published> = (1..=OLDER_CHANGES).map(|version| row(0, version % 7, version)).collect();
-    topic::produce(&goods, &older, 1).await;
-    topic::grow(&goods, 2).await;
-    let newest: Vec<Published> = (0..7).map(|id| row(1, id, OLDER_CHANGES + 1 + id)).collect();
-    topic::produce(&goods, &newest, 1).await;
+    let older: Vec<Published> = (1..=OLDER_CHANGES).map(|version| goods::row(0, version % 7, version)).collect();
+    topic::produce(&topic_name, &older, 1).await;
+    topic::grow(&topic_name, 2).await;
+    let newest: Vec<Published> = (0..7).map(|id| goods::row(1, id, OLDER_CHANGES + 1 + id)).collect();
+    topic::produce(&topic_name, &newest, 1).await;
     // then every key ends with its newest change, whichever partition a worker reads first.
     pair.start_worker_with(&[("TIDELOCK_TUNING__LANES", "2")]).await;
     let expected: Vec<String> = (0..7).map(|id| format!("{id}|{}", OLDER_CHANGES + 1 + id)).collect();
@@ -91,13 +62,14 @@ async fn a_key_that_moved_to_a_new_partition_does_not_go_back_in_time(pair: Arc<
 
 async fn a_topic_that_was_created_anew_halts_until_a_person_decides(pair: Arc<Pair>) {
     // Given progress in a topic that is then deleted and created anew with as many records as it had,
-    let goods = goods(&pair);
-    topic::delete(&goods).await;
-    topic::create(&goods, 2).await;
-    let others: Vec<Published> = (0..OLDER_CHANGES + 100).map(|version| row(0, 100 + version % 3, version)).collect();
-    topic::produce(&goods, &others, 1).await;
-    let more: Vec<Published> = (0..100).map(|version| row(1, 200, version)).collect();
-    topic::produce(&goods, &more, 1).await;
+    let topic_name = goods::topic(&pair);
+    topic::delete(&topic_name).await;
+    topic::create(&topic_name, 2).await;
+    let others: Vec<Published> =
+        (0..OLDER_CHANGES + 100).map(|version| goods::row(0, 100 + version % 3, version)).collect();
+    topic::produce(&topic_name, &others, 1).await;
+    let more: Vec<Published> = (0..100).map(|version| goods::row(1, 200, version)).collect();
+    topic::produce(&topic_name, &more, 1).await;
     // when a worker starts, then it does not take the new records for the old ones' successors, and says so.
     pair.start_worker().await;
     eventually(Duration::from_secs(60), "both partitions halt", || async {

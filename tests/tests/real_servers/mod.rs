@@ -3,6 +3,7 @@
 mod capture;
 mod connectors;
 mod crash_points;
+mod dead_letters;
 mod flattened;
 mod guards;
 mod logs;

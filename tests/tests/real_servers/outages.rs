@@ -5,8 +5,8 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
-use rdkafka::message::OwnedHeaders;
 use tidelock_tests::example::{BLOG_SPARE, Running};
+use tidelock_tests::goods;
 use tidelock_tests::group::Group;
 use tidelock_tests::pair::Pair;
 use tidelock_tests::spare::{self, Spare};
@@ -48,12 +48,8 @@ async fn prepare() -> Pair {
                operation VARCHAR(1) NOT NULL, `key` JSON, `row` JSON)",
         )
         .await;
-    topic::create(&goods(&pair), PARTITIONS).await;
+    topic::create(&goods::topic(&pair), PARTITIONS).await;
     pair
-}
-
-fn goods(pair: &Pair) -> String {
-    pair.running.topic(&pair.running.example.sides[0], "goods")
 }
 
 fn config(running: &Running) -> String {
@@ -82,21 +78,15 @@ async fn publish(pair: &Pair, count: i64) {
     let records: Vec<Published> = (first..first + count)
         .map(|version| {
             let id = version % 40;
-            Published {
-                partition: (id % i64::from(PARTITIONS)) as i32,
-                offset: 0,
-                key: Some(format!("{{\"id\":{id}}}").into_bytes()),
-                value: Some(format!("{{\"id\":{id},\"version\":{version}}}").into_bytes()),
-                headers: OwnedHeaders::new(),
-            }
+            goods::row((id % i64::from(PARTITIONS)) as i32, id, version)
         })
         .collect();
-    topic::produce(&goods(pair), &records, 1).await;
+    topic::produce(&goods::topic(pair), &records, 1).await;
 }
 
 /// Records on the topic.
 async fn published(pair: &Pair) -> i64 {
-    topic::ends(&[goods(pair)]).await.values().sum()
+    topic::ends(&[goods::topic(pair)]).await.values().sum()
 }
 
 /// Waits until the target has every record of the topic once, and each key's newest version.
