@@ -53,24 +53,34 @@ fn read_now(topic: &str) -> Vec<Published> {
     let consumer = consumer();
     let partitions = partitions(&consumer, topic);
     let mut list = TopicPartitionList::new();
+    // Up to the end that there is now: a topic that is being written has no other.
+    let mut open = BTreeMap::new();
     for partition in 0..partitions {
         list.add_partition_offset(topic, partition, Offset::Beginning).expect("a place");
+        let (_, high) = consumer.fetch_watermarks(topic, partition, Duration::from_secs(10)).expect("Kafka answers");
+        open.insert(partition, high);
     }
     consumer.assign(&list).expect("assigned");
     let mut records = Vec::new();
-    let mut open = partitions;
     let deadline = Instant::now() + Duration::from_secs(60);
-    while open > 0 {
+    while !open.is_empty() {
         assert!(Instant::now() < deadline, "{topic} has no end");
         match consumer.poll(Duration::from_millis(200)) {
-            Some(Ok(message)) => records.push(Published {
-                partition: message.partition(),
-                offset: message.offset(),
-                key: message.key().map(<[u8]>::to_vec),
-                value: message.payload().map(<[u8]>::to_vec),
-                headers: message.headers().map(|headers| headers.detach()).unwrap_or_default(),
-            }),
-            Some(Err(rdkafka::error::KafkaError::PartitionEOF(_))) => open -= 1,
+            Some(Ok(message)) => {
+                if open.get(&message.partition()).is_some_and(|end| message.offset() + 1 >= *end) {
+                    open.remove(&message.partition());
+                }
+                records.push(Published {
+                    partition: message.partition(),
+                    offset: message.offset(),
+                    key: message.key().map(<[u8]>::to_vec),
+                    value: message.payload().map(<[u8]>::to_vec),
+                    headers: message.headers().map(|headers| headers.detach()).unwrap_or_default(),
+                });
+            }
+            Some(Err(rdkafka::error::KafkaError::PartitionEOF(partition))) => {
+                open.remove(&partition);
+            }
             Some(Err(_)) | None => {}
         }
     }

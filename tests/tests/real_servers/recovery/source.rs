@@ -231,6 +231,8 @@ async fn a_snapshot_while_writing_turns_nothing_back(pair: Arc<Pair>) {
                 let row = version % 50;
                 left.run(&format!("UPDATE customers SET city = '{version}' WHERE id >= 1000 AND id % 50 = {row}"))
                     .await;
+                // So that a reader of the topic finds its end.
+                tokio::time::sleep(Duration::from_millis(200)).await;
             }
         }
     });
