@@ -21,6 +21,7 @@ pub(crate) struct Cli {
 }
 
 /// The commands.
+#[allow(clippy::large_enum_variant)] // parsed once per process
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
     /// Run all directions until SIGTERM; any number of equal workers may run at the same time.

@@ -117,8 +117,9 @@ pub fn listed(page: &str) -> Vec<Listed> {
     list
 }
 
-/// Of [`EXPECTED`]: those whose test is not there yet.
-const AWAITED: &[&str] = &[];
+/// Of [`EXPECTED`]: those that a run does not show yet.
+/// F008 is shown by the torture, which `./test` does not run yet.
+const AWAITED: &[&str] = &["F008"];
 
 /// Scenarios that must be shown and that the page does not list.
 pub fn missing(page: &str) -> Vec<&'static str> {
