@@ -5,6 +5,7 @@
 //! output is published once if its change was committed, and never otherwise; nothing is processed again to produce it.
 
 use crate::ledger::TaskKey;
+use crate::mutation;
 
 /// One output that may not be published yet.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -52,7 +53,7 @@ pub fn plan<P: Clone + PartialEq>(
 ) -> Plan<'_, P> {
     let mut offsets: Vec<(P, i64, i64)> = offsets
         .map(|(place, next_offset)| {
-            let upto = published(&place);
+            let upto = if mutation::is_active(mutation::PUBLISH_ALL_AGAIN) { 0 } else { published(&place) };
             (place, next_offset, upto)
         })
         .collect();

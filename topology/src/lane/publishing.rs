@@ -24,8 +24,7 @@ impl Lane {
         if !std::mem::take(&mut task.awaits_published) {
             return;
         }
-        let upto = upto.filter(|_| !mutation::is_active(mutation::PUBLISH_ALL_AGAIN)).unwrap_or(0);
-        let published = vec![(task.key.clone(), upto)];
+        let published = vec![(task.key.clone(), upto.unwrap_or(0))];
         self.commands.push_back(Command::Send(Request::Published { upto: published, ends: false }));
         self.start(topic, partition);
     }
