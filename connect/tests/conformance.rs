@@ -2,6 +2,8 @@
 
 #[path = "conformance/batches.rs"]
 mod batches;
+#[path = "conformance/blog.rs"]
+mod blog;
 #[path = "conformance/claims.rs"]
 mod claims;
 #[path = "conformance/dlq.rs"]

@@ -78,7 +78,7 @@ impl DeadLetter<'_> {
         ];
         added.extend(self.code.map(|code| ("tidelock.code", code.to_owned())));
         if let Some(position) = self.source.position {
-            added.push(("tidelock.source.position", format!("{}/{}/{}", position.0, position.1, position.2)));
+            added.push(("tidelock.source.position", position.to_string()));
         }
         if self.source.committed_at_us > 0 {
             added.push(("tidelock.source.committed_at_ms", (self.source.committed_at_us / 1000).to_string()));

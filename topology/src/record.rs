@@ -1,5 +1,7 @@
 //! One decoded change on its way through the topology. Small and plain: everything long lives in the batch's arena.
 
+use std::fmt;
+
 use crate::data::{CellRange, LayoutId, Span};
 
 /// Index of an entity in its direction's configuration.
@@ -59,6 +61,12 @@ pub enum Connector {
 /// MySQL and MariaDB: (number of the binlog file, position, row). PostgreSQL: (last commit LSN, LSN, 0). Capture: (change id, 0, 0).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Position(pub u64, pub u64, pub u64);
+
+impl fmt::Display for Position {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}/{}/{}", self.0, self.1, self.2)
+    }
+}
 
 /// The part of Debezium's `source` block that the engine needs.
 #[derive(Clone, Copy, Debug, Default)]

@@ -124,7 +124,6 @@ mod tests {
             (1045, "28000", ErrorKind::Environment),
             (1114, "HY000", ErrorKind::Environment),
             (1053, "08S01", ErrorKind::Transient),
-            (1290, "HY000", ErrorKind::Environment),
             (1406, "22001", ErrorKind::Data),
             (1264, "22003", ErrorKind::Data),
         ] {

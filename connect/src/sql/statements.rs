@@ -156,7 +156,7 @@ pub struct Statements {
     pub create: Vec<String>,
     /// Claim: owner, group_id, task → matched rows.
     pub raise: String,
-    /// task → next_offset, epoch, marks, generation, tail_hash, dead_window, outbox_seq.
+    /// task → next_offset, epoch, marks, generation, tail_hash, dead_window.
     pub read: String,
     /// A new row under epoch 1: task, next_offset, owner, group_id, generation, marks.
     pub insert: String,
@@ -180,7 +180,9 @@ pub struct Statements {
     pub cas: String,
     /// Rule E6: window, task; after the CAS of the same transaction.
     pub dead_window: String,
-    /// Rule O1: outbox_seq, task; after the CAS of the same transaction.
+    /// Rule O1: task → outbox_seq; after the CAS of the same transaction.
+    pub outbox_last: String,
+    /// Rule O1: outbox_seq, task.
     pub outbox_seq: String,
     /// Rule O2: what is published goes: task, seq.
     pub outbox_forget: String,
@@ -244,7 +246,7 @@ impl Statements {
                  [backend_id] = {backend}, [updated_at_ms] = {now} WHERE {task}",
             ),
             read: text(
-                "SELECT [next_offset], [epoch], [marks], [generation], [tail_hash], [dead_window], [outbox_seq] FROM [tidelock_progress] \
+                "SELECT [next_offset], [epoch], [marks], [generation], [tail_hash], [dead_window] FROM [tidelock_progress] \
                  WHERE {task}",
             ),
             insert: text(
@@ -278,6 +280,7 @@ impl Statements {
                  [generation] = {name}, [updated_at_ms] = {now} WHERE {task} AND [epoch] = {i64} AND [owner] = {name} AND [next_offset] = {i64}",
             ),
             dead_window: text("UPDATE [tidelock_progress] SET [dead_window] = {text} WHERE {task}"),
+            outbox_last: text("SELECT [outbox_seq] FROM [tidelock_progress] WHERE {task}"),
             outbox_seq: text("UPDATE [tidelock_progress] SET [outbox_seq] = {i64} WHERE {task}"),
             outbox_forget: text("DELETE FROM [tidelock_outbox] WHERE {task} AND [seq] <= {i64}"),
             lock_read: text("SELECT [epoch], [owner], [next_offset] FROM [tidelock_progress] WHERE {task}{lock}"),

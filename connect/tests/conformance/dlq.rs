@@ -10,38 +10,12 @@ use topology::sink::SinkWriter;
 use tidelock_connect::sql::writer::{HeldLimits, SqlWriter};
 
 use crate::batches::{Builder, apply, claim, raw_key, task};
+use crate::blog::{bad_user, blog, post, user};
 use crate::conformance;
 use crate::target::{SinkTableSet, Target, n, t};
 
-async fn blog(target: &mut Target) -> SinkTableSet {
-    target
-        .run(&[
-            "CREATE TABLE users (id bigint PRIMARY KEY, name varchar(10) NOT NULL, email varchar(100) UNIQUE)",
-            "CREATE TABLE posts (id bigint PRIMARY KEY, user_id bigint NOT NULL, title varchar(100), \
-             CONSTRAINT posts_user FOREIGN KEY (user_id) REFERENCES users (id))",
-        ])
-        .await;
-    vec![
-        target.table(0, "users", &["id", "name", "email"], &["id"]).await,
-        target.table(1, "posts", &["id", "user_id", "title"], &["id"]).await,
-    ]
-}
-
 /// Nothing that is parked becomes due by itself while the test looks.
 const SLOW: HeldLimits = HeldLimits { retry_first_ms: 600_000, retry_cap_ms: 600_000, ..HeldLimits::USUAL };
-
-fn user(id: i64, email: &str) -> [Value; 3] {
-    [n(id), t("name"), t(email)]
-}
-
-/// The table refuses it: it has no name.
-fn bad(id: i64, email: &str) -> [Value; 3] {
-    [n(id), Value::Null, t(email)]
-}
-
-fn post(id: i64, user: i64, title: &str) -> [Value; 3] {
-    [n(id), n(user), t(title)]
-}
 
 /// What `dlq replay` does, for offsets from the first to the last.
 async fn replay(target: &mut Target, first: i64, last: i64) {
@@ -79,8 +53,8 @@ async fn replayed_records_are_applied_in_order(target: &mut Target) {
     let mut writer = target.writer(&tables);
     let mut claims = [claim(&mut writer, "t", 0, 1).await];
     let batch = Builder::new(&claims, &tables)
-        .upsert(0, &bad(1, "first"))
-        .upsert(0, &bad(1, "second"))
+        .upsert(0, &bad_user(1, "first"))
+        .upsert(0, &bad_user(1, "second"))
         .upsert(0, &user(2, "other"))
         .finish();
     apply(&mut writer, &mut claims, &batch).await;
@@ -101,10 +75,10 @@ async fn a_replayed_record_that_fails_again_is_dead_again(target: &mut Target) {
     let tables = blog(target).await;
     let mut writer = target.writer(&tables);
     let mut claims = [claim(&mut writer, "t", 0, 1).await];
-    let batch = Builder::new(&claims, &tables).upsert(0, &bad(1, "a")).finish();
+    let batch = Builder::new(&claims, &tables).upsert(0, &bad_user(1, "a")).finish();
     apply(&mut writer, &mut claims, &batch).await;
     replay(target, 0, 0).await;
-    release(&mut writer, &claims, &tables, &[(0, 0, bad(1, "a").to_vec())]).await;
+    release(&mut writer, &claims, &tables, &[(0, 0, bad_user(1, "a").to_vec())]).await;
     assert_eq!(target.rows("SELECT state, class, attempts FROM tidelock_held").await, ["dead|data|2"]);
     // The lane's memory follows: a later whole row makes it history.
     let batch = Builder::new(&claims, &tables).upsert(0, &user(1, "b")).finish();
@@ -118,7 +92,7 @@ async fn a_partial_change_overtakes_a_dead_record_and_the_operator_still_sees_it
     let mut claims = [claim(&mut writer, "t", 0, 1).await];
     let batch = Builder::new(&claims, &tables).upsert(0, &user(1, "v0")).finish();
     apply(&mut writer, &mut claims, &batch).await;
-    let batch = Builder::new(&claims, &tables).upsert(0, &bad(1, "v1")).finish();
+    let batch = Builder::new(&claims, &tables).upsert(0, &bad_user(1, "v1")).finish();
     apply(&mut writer, &mut claims, &batch).await;
     let partial = |email: &str| [n(1), Value::Unavailable, t(email)];
     let batch = Builder::new(&claims, &tables).upsert(0, &partial("v2")).finish();
@@ -139,7 +113,7 @@ async fn a_change_that_comes_before_a_replay_is_noticed_overtakes_it(target: &mu
     let mut claims = [claim(&mut writer, "t", 0, 1).await];
     let batch = Builder::new(&claims, &tables).upsert(0, &user(1, "v0")).upsert(0, &user(2, "w0")).finish();
     apply(&mut writer, &mut claims, &batch).await;
-    let batch = Builder::new(&claims, &tables).upsert(0, &bad(1, "v1")).upsert(0, &bad(2, "w1")).finish();
+    let batch = Builder::new(&claims, &tables).upsert(0, &bad_user(1, "v1")).upsert(0, &bad_user(2, "w1")).finish();
     apply(&mut writer, &mut claims, &batch).await;
     // The lane has not looked yet when a partial and a whole change come.
     replay(target, 0, 9).await;
@@ -160,8 +134,11 @@ async fn a_key_change_makes_dead_records_of_both_keys_history(target: &mut Targe
     let batch = Builder::new(&claims, &tables).upsert(0, &user(1, "a")).upsert(0, &user(5, "e")).finish();
     apply(&mut writer, &mut claims, &batch).await;
     // In one batch, and (a half alone, as where the other one lies on another partition) without its partner.
-    let batch =
-        Builder::new(&claims, &tables).upsert(0, &bad(1, "x")).upsert(0, &bad(2, "y")).upsert(0, &bad(5, "z")).finish();
+    let batch = Builder::new(&claims, &tables)
+        .upsert(0, &bad_user(1, "x"))
+        .upsert(0, &bad_user(2, "y"))
+        .upsert(0, &bad_user(5, "z"))
+        .finish();
     apply(&mut writer, &mut claims, &batch).await;
     let batch = Builder::new(&claims, &tables).rename(0, n(1), &user(2, "moved")).finish();
     apply(&mut writer, &mut claims, &batch).await;
@@ -181,7 +158,7 @@ async fn what_a_replay_applies_makes_older_dead_records_of_its_key_history(targe
     let mut writer = target.writer(&tables);
     let mut claims = [claim(&mut writer, "t", 0, 1).await];
     for email in ["first", "second", "third"] {
-        let batch = Builder::new(&claims, &tables).upsert(0, &bad(1, email)).finish();
+        let batch = Builder::new(&claims, &tables).upsert(0, &bad_user(1, email)).finish();
         apply(&mut writer, &mut claims, &batch).await;
     }
     // The newest but one is tried first.
@@ -303,12 +280,12 @@ async fn a_truncate_makes_dead_records_history(target: &mut Target) {
     let tables = blog(target).await;
     let mut writer = target.writer(&tables);
     let mut claims = [claim(&mut writer, "t", 0, 1).await];
-    let batch = Builder::new(&claims, &tables).upsert(0, &bad(1, "before")).finish();
+    let batch = Builder::new(&claims, &tables).upsert(0, &bad_user(1, "before")).finish();
     apply(&mut writer, &mut claims, &batch).await;
     let batch = Builder::new(&claims, &tables)
-        .upsert(0, &bad(2, "before, in its batch"))
+        .upsert(0, &bad_user(2, "before, in its batch"))
         .truncate(0)
-        .upsert(0, &bad(3, "after"))
+        .upsert(0, &bad_user(3, "after"))
         .finish();
     apply(&mut writer, &mut claims, &batch).await;
     assert_eq!(states(target).await, ["0|superseded|∅", "1|superseded|∅", "3|dead|∅"]);
@@ -402,7 +379,7 @@ async fn history_is_deleted_when_it_is_old(target: &mut Target) {
     let limits = HeldLimits { superseded_kept_ms: Some(60_000), ..HeldLimits::default() };
     let mut writer = target.writer_with(&tables, limits);
     let mut claims = [claim(&mut writer, "t", 0, 1).await];
-    let batch = Builder::new(&claims, &tables).upsert(0, &bad(1, "a")).upsert(0, &bad(2, "b")).finish();
+    let batch = Builder::new(&claims, &tables).upsert(0, &bad_user(1, "a")).upsert(0, &bad_user(2, "b")).finish();
     apply(&mut writer, &mut claims, &batch).await;
     let batch = Builder::new(&claims, &tables).upsert(0, &user(1, "c")).finish();
     apply(&mut writer, &mut claims, &batch).await;

@@ -18,7 +18,7 @@ use tidelock_connect::sql::writer::{HeldLimits, SqlWriter, WriterOptions};
 
 use crate::batches::{Builder, apply, claim};
 use crate::conformance;
-use crate::target::{SinkTableSet, Target, n, t};
+use crate::target::{SinkTableSet, Target, n, options, t};
 
 /// What the sessions do wrong, and what they count.
 #[derive(Default)]
@@ -150,15 +150,12 @@ impl SqlConnection for FaultySession {
 }
 
 fn writer(target: &Target, tables: &SinkTableSet) -> (SqlWriter, Arc<Script>) {
+    writer_with(target, options(tables, HeldLimits::default()))
+}
+
+fn writer_with(target: &Target, options: WriterOptions) -> (SqlWriter, Arc<Script>) {
     let script = Arc::new(Script::default());
     let connector = Faulty { inner: target.connector(), script: Arc::clone(&script) };
-    let options = WriterOptions {
-        tables: tables.clone(),
-        held: HeldLimits::default(),
-        dead: None,
-        dead_letters: None,
-        advance_sequences: true,
-    };
     (SqlWriter::new(Box::new(connector), options), script)
 }
 
@@ -184,6 +181,30 @@ async fn a_lost_reply_to_commit_is_unknown_until_the_next_claim_tells(target: &m
         assert_eq!(committed, if round == 0 { "1" } else { "0" });
         assert_eq!(claims[0].next_offset, 1, "the row decides: done in the first round, not moved in the second");
     }
+}
+
+/// Rule O1: the release of a held row is not claimed anew after such a reply, so nothing that the writer remembers may number outputs.
+async fn no_output_gets_a_number_twice_though_the_reply_to_a_release_is_lost(target: &mut Target) {
+    // given a parked row that dies when it is tried again, in a transaction that is committed and not heard of
+    let tables = users(target).await;
+    let held = HeldLimits { attempts_max: Some(2), ..HeldLimits::default() };
+    let options = WriterOptions { dead_letters: Some("dead.letters".into()), ..options(&tables, held) };
+    let (mut writer, script) = writer_with(target, options);
+    let mut claims = [claim(&mut writer, "t", 0, 1).await];
+    *script.fails.lock().unwrap() = Some(ErrorKind::Dependency);
+    let late = [n(1), t("late")];
+    let batch = Builder::new(&claims, &tables).upsert(0, &late).finish();
+    apply(&mut writer, &mut claims, &batch).await;
+    target.run(&["UPDATE tidelock_held SET retry_at_ms = 0"]).await;
+    let due = writer.due_held(&claims, 10).await.unwrap();
+    script.lose_commit.store(1, Ordering::SeqCst);
+    let batch = Builder::new(&claims, &tables).upsert(0, &late).finish_release(&[due[0].id]);
+    assert!(matches!(writer.apply(&batch).await, Err(ApplyError::Unknown(_))));
+    // when another record dies
+    let batch = Builder::new(&claims, &tables).dead(0, "broken bytes").finish();
+    apply(&mut writer, &mut claims, &batch).await;
+    // then
+    assert_eq!(target.rows("SELECT seq FROM tidelock_outbox ORDER BY seq").await, ["1", "2"]);
 }
 
 fn two_thousand(claims: &[topology::ledger::Claim], tables: &SinkTableSet, bad: i64) -> ChangeBatch {
@@ -321,6 +342,7 @@ async fn children_that_come_before_their_parents_by_the_batch_cost_a_look_not_a_
 
 conformance!(
     a_lost_reply_to_commit_is_unknown_until_the_next_claim_tells,
+    no_output_gets_a_number_twice_though_the_reply_to_a_release_is_lost,
     one_bad_row_costs_a_logarithm_of_writes,
     a_good_batch_costs_one_write,
     an_unknown_code_is_data_only_when_one_row_is_isolated,

@@ -10,30 +10,9 @@ use topology::sink::{ApplyError, OutcomeCounts, SinkWriter};
 use tidelock_connect::sql::writer::{DeadLimit, HeldLimits, SqlWriter};
 
 use crate::batches::{Builder, apply, claim, refused, task};
+use crate::blog::{blog, post, user};
 use crate::conformance;
 use crate::target::{Engine, SinkTableSet, Target, n, t};
-
-async fn blog(target: &mut Target) -> SinkTableSet {
-    target
-        .run(&[
-            "CREATE TABLE users (id bigint PRIMARY KEY, name varchar(10) NOT NULL, email varchar(100) UNIQUE)",
-            "CREATE TABLE posts (id bigint PRIMARY KEY, user_id bigint NOT NULL, title varchar(100), \
-             CONSTRAINT posts_user FOREIGN KEY (user_id) REFERENCES users (id))",
-        ])
-        .await;
-    vec![
-        target.table(0, "users", &["id", "name", "email"], &["id"]).await,
-        target.table(1, "posts", &["id", "user_id", "title"], &["id"]).await,
-    ]
-}
-
-fn user(id: i64, email: &str) -> [Value; 3] {
-    [n(id), t("name"), t(email)]
-}
-
-fn post(id: i64, user: i64, title: &str) -> [Value; 3] {
-    [n(id), n(user), t(title)]
-}
 
 const HELD: &str = "SELECT state, class, attempts, waits_for FROM tidelock_held ORDER BY 1, 2, 3, 4";
 

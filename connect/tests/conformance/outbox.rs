@@ -1,23 +1,16 @@
 //! Rules O: what dies is stored as an output in the same transaction, under a number of its own, until it is published.
 
 use tidelock_connect::sql::writer::HeldLimits;
-use topology::data::Value;
 use topology::output::Output;
 use topology::raw::headers;
 use topology::sink::SinkWriter;
 
 use crate::batches::{Builder, apply, claim, refused, task};
+use crate::blog::{bad_user, blog, user};
 use crate::conformance;
-use crate::target::{SinkTableSet, Target, n, t};
+use crate::target::Target;
 
 const OUTBOX: &str = "SELECT seq FROM tidelock_outbox ORDER BY seq";
-
-async fn users(target: &mut Target) -> SinkTableSet {
-    target
-        .run(&["CREATE TABLE users (id bigint PRIMARY KEY, name varchar(10) NOT NULL, email varchar(100) UNIQUE)"])
-        .await;
-    vec![target.table(0, "users", &["id", "name", "email"], &["id"]).await]
-}
 
 fn header(output: &Output, wanted: &str) -> String {
     let found = headers(&output.headers).find(|(name, _)| *name == wanted);
@@ -26,14 +19,14 @@ fn header(output: &Output, wanted: &str) -> String {
 
 async fn a_record_that_dies_becomes_an_output_once(target: &mut Target) {
     // given a record that could not be decoded, one that the table refuses, and a good one
-    let tables = users(target).await;
+    let tables = blog(target).await;
     let mut writer = target.writer_publishing(&tables, HeldLimits::default());
     let mut claims = [claim(&mut writer, "t", 0, 1).await];
     // when
     let batch = Builder::new(&claims, &tables)
         .dead(0, "broken bytes")
-        .upsert(0, &[n(1), Value::Null, t("a")])
-        .upsert(0, &[n(2), t("fine"), t("b")])
+        .upsert(0, &bad_user(1, "a"))
+        .upsert(0, &user(2, "b"))
         .finish();
     let applied = apply(&mut writer, &mut claims, &batch).await;
     // then both are outputs, in order, with their bytes and reasons
@@ -63,7 +56,7 @@ async fn a_record_that_dies_becomes_an_output_once(target: &mut Target) {
 
 async fn a_batch_that_is_refused_leaves_no_output(target: &mut Target) {
     // given a batch of a task that somebody else has claimed meanwhile
-    let tables = users(target).await;
+    let tables = blog(target).await;
     let mut writer = target.writer_publishing(&tables, HeldLimits::default());
     let claims = [claim(&mut writer, "t", 0, 1).await];
     let batch = Builder::new(&claims, &tables).dead(0, "broken bytes").finish();
@@ -77,13 +70,13 @@ async fn a_batch_that_is_refused_leaves_no_output(target: &mut Target) {
 
 async fn a_row_that_waited_too_long_becomes_an_output_when_it_dies(target: &mut Target) {
     // given a row that waits for another one to give its e-mail address up, and may fail twice
-    let tables = users(target).await;
+    let tables = blog(target).await;
     let limits = HeldLimits { attempts_max: Some(2), ..HeldLimits::default() };
     let mut writer = target.writer_publishing(&tables, limits);
     let mut claims = [claim(&mut writer, "t", 0, 1).await];
-    let batch = Builder::new(&claims, &tables).upsert(0, &[n(1), t("one"), t("a")]).finish();
+    let batch = Builder::new(&claims, &tables).upsert(0, &user(1, "a")).finish();
     apply(&mut writer, &mut claims, &batch).await;
-    let late = [n(2), t("two"), t("a")];
+    let late = user(2, "a");
     let batch = Builder::new(&claims, &tables).upsert(0, &late).finish();
     let applied = apply(&mut writer, &mut claims, &batch).await;
     assert!(!applied.has_outputs, "what waits is no dead letter");
@@ -103,7 +96,7 @@ async fn a_row_that_waited_too_long_becomes_an_output_when_it_dies(target: &mut 
 
 async fn numbers_go_on_behind_what_is_published_though_the_target_was_restored(target: &mut Target) {
     // given a ledger row that knows of one output, and a group offset that says that seven are published
-    let tables = users(target).await;
+    let tables = blog(target).await;
     let mut writer = target.writer_publishing(&tables, HeldLimits::default());
     let mut claims = [claim(&mut writer, "t", 0, 1).await];
     let batch = Builder::new(&claims, &tables).dead(0, "first").finish();

@@ -159,7 +159,8 @@ impl Target {
     }
 }
 
-fn options(tables: &[SinkTable], held: HeldLimits) -> WriterOptions {
+/// Of a writer without limits of dead records, and without a topic for them.
+pub(crate) fn options(tables: &[SinkTable], held: HeldLimits) -> WriterOptions {
     WriterOptions { tables: tables.to_vec(), held, dead: None, dead_letters: None, advance_sequences: true }
 }
 

@@ -13,7 +13,6 @@ use super::groups::{Group, groups};
 use super::held::Holding;
 use super::limit::DeadWindow;
 use super::moves::half_waits;
-use super::outbox::Letter;
 use super::rows::{self, MoveNotes, Writing};
 use super::slow::FailedChange;
 use super::tables::EntityTable;
@@ -31,10 +30,8 @@ pub(crate) struct Progress {
     pub(crate) written: Vec<usize>,
     /// What other halves of key changes wait for.
     pub(crate) wakes: Vec<Arc<str>>,
-    /// Records that died in this transaction, as they go to the dead-letter topic (rule O1).
-    pub(crate) letters: Vec<Letter>,
-    /// By span the number of its last output.
-    pub(crate) outbox_seqs: Vec<(usize, i64)>,
+    /// Outputs were stored (rule O1).
+    pub(crate) has_outputs: bool,
     /// Windows of the dead-letter limit after this batch, by span (rule E6).
     pub(crate) windows: Vec<(usize, DeadWindow)>,
 }
@@ -46,8 +43,7 @@ impl Progress {
             holding: Holding::default(),
             written: Vec::new(),
             wakes: Vec::new(),
-            letters: Vec::new(),
-            outbox_seqs: Vec::new(),
+            has_outputs: false,
             windows: Vec::new(),
         }
     }
@@ -377,10 +373,6 @@ impl SqlWriter {
             self.stale.append(&mut self.replayed);
         }
         progress.holding.settle(&mut self.held, batch, &self.options.tables);
-        let has_outputs = !progress.outbox_seqs.is_empty();
-        for (span, seq) in progress.outbox_seqs {
-            self.outbox_seqs.insert(batch.spans[span].task.clone(), seq);
-        }
         for (span, window) in progress.windows {
             self.dead_windows.insert(batch.spans[span].task.clone(), window);
         }
@@ -391,13 +383,22 @@ impl SqlWriter {
             .filter(|(_, counts)| *counts != OutcomeCounts::default())
             .map(|(entity, counts)| (EntityId(entity as u16), counts))
             .collect();
-        Applied { outcomes, has_outputs, ..Applied::default() }
+        Applied { outcomes, has_outputs: progress.has_outputs, ..Applied::default() }
     }
 }
 
 /// Gives a schema error its entity.
 pub(crate) fn with_entity(entity: usize, error: SqlError) -> Failure {
     if error.kind() == ErrorKind::Schema { Failure::Schema(entity, error.error) } else { Failure::from(error) }
+}
+
+/// One of our own tables refuses a row: never the row's fault.
+pub(crate) fn own_table_refuses(error: SqlError) -> Failure {
+    match with_entity(0, error) {
+        Failure::Rows(error) => Failure::Failed(Error { kind: ErrorKind::Environment, ..error.error }),
+        Failure::Schema(_, error) => Failure::Failed(Error { kind: ErrorKind::Environment, ..error }),
+        other => other,
+    }
 }
 
 /// True when the change belongs to a span that is written.

@@ -148,7 +148,7 @@ impl SqlWriter {
             self.counts_asserted = true;
         }
         let rows = session.query(&statements.read, &task).await?;
-        let (claim, window, outbox_seq) = match rows.first().map(Vec::as_slice) {
+        let (claim, window) = match rows.first().map(Vec::as_slice) {
             Some(
                 [
                     Value::I64(next_offset),
@@ -157,7 +157,6 @@ impl SqlWriter {
                     Value::Text(generation),
                     Value::I64(tail_hash),
                     window,
-                    Value::I64(outbox_seq),
                 ],
             ) => (
                 Claim {
@@ -170,14 +169,12 @@ impl SqlWriter {
                     tail_hash: tail_hash.cast_unsigned(),
                 },
                 window_of(window),
-                *outbox_seq,
             ),
             _ => return Err(bug(format!("ledger row of {} has another shape", request.task))),
         };
         held.push((request.task.clone(), HeldKeys::load(session, &statements, &request.task).await?));
         // A claim that is rolled back leaves at most an old window behind, which the next claim replaces.
         self.dead_windows.insert(request.task.clone(), window);
-        self.outbox_seqs.insert(request.task.clone(), outbox_seq);
         Ok(ClaimReply::Claimed(claim))
     }
 

@@ -327,9 +327,6 @@ impl Holding {
 
     /// Brings the lane's memory up to date and tells what failed; after COMMIT only.
     pub(crate) fn settle(self, held: &mut HashMap<TaskKey, HeldKeys>, batch: &ChangeBatch, tables: &[SinkTable]) {
-        for row in self.rows.iter().filter(|row| row.state != HeldState::Queued) {
-            Told::of_held(batch, row, &tables[row.entity].table.name).tell(batch);
-        }
         self.told.iter().for_each(|told| told.tell(batch));
         for (span, hash) in self.passed.keys() {
             keys_of(held, batch, *span).forget(*hash);

@@ -1,18 +1,14 @@
 //! Storing held rows, and reading them back when they are due (rules H1, H2).
 
-use std::sync::Arc;
-
 use topology::batch::{ChangeBatch, DeadRecord, HeldId, WriteMode};
 use topology::data::{Arena, Cell, CellRange, Value};
 use topology::ledger::{Claim, TaskKey};
 use topology::sink::{HeldCounts, HeldRow};
-use topology::{Error, ErrorKind};
 
-use super::attempt::{Progress, with_entity};
+use super::attempt::{Progress, own_table_refuses};
 use super::claim::{task_values, tasks};
-use super::held::HeldState;
+use super::held::{HeldState, Holding};
 use super::held_keys::NOT_DUE;
-use super::outbox::Letter;
 use super::overtaken::raw_key_hash;
 use super::told::Told;
 use super::{Failure, SinkTable, SqlWriter, json};
@@ -48,7 +44,7 @@ fn store(scratch: &mut Arena, arena: &Arena, row: &Stored<'_>) -> CellRange {
         Some(span) => Cell::Bytes(scratch.push_bytes(arena.bytes(span))),
         None => Cell::Bytes(scratch.push_bytes(&[])),
     };
-    let position = row.source.position.map(|position| format!("{}/{}/{}", position.0, position.1, position.2));
+    let position = row.source.position.map(|position| position.to_string());
     let cells = [
         scratch.push_text(&row.task.pipeline),
         scratch.push_text(&row.task.direction),
@@ -107,10 +103,15 @@ impl SqlWriter {
         let now_ms = now_ms(session, &self.statements.now).await.map_err(failed)?;
         self.scratch.clear();
         let mut rows = Vec::with_capacity(progress.holding.rows.len() + dead.len());
-        for held in &progress.holding.rows {
+        let Progress { counts, holding: Holding { rows: held_rows, told, .. }, .. } = progress;
+        for held in held_rows.iter() {
             let table = self.tables[held.entity].as_ref().expect("planned before BEGIN");
             let record = &batch.records[held.record];
-            let counts = &mut progress.counts[held.entity];
+            let counts = &mut counts[held.entity];
+            let id = HeldId { offset: record.offset, ordinal: ordinal(batch, held.record) };
+            if held.state != HeldState::Queued {
+                told.push(Told::of_held(batch, held, id, &table.mapped.name));
+            }
             counts.applied = counts.applied.saturating_sub(1);
             let retry_at_ms = match held.state {
                 HeldState::Parked => now_ms + self.options.held_limits(held.entity).retry_first_ms,
@@ -118,19 +119,6 @@ impl SqlWriter {
             };
             if held.state == HeldState::Dead {
                 counts.dead += 1;
-                progress.letters.push(Letter {
-                    span: usize::from(batch.span_of_slot[usize::from(record.slot.0)]),
-                    id: HeldId { offset: record.offset, ordinal: ordinal(batch, held.record) },
-                    entity: Arc::clone(&table.mapped.name),
-                    class: held.kind.name(),
-                    stage: held.stage,
-                    code: held.code.clone(),
-                    message: held.message.clone(),
-                    attempts: 1,
-                    first_failed_at_ms: None,
-                    source: record.source,
-                    raw: record.raw,
-                });
             } else {
                 counts.parked += 1;
             }
@@ -138,7 +126,7 @@ impl SqlWriter {
             let key = json::object(&mut self.scratch, &batch.arena, key_columns, record.key, false);
             let row = Stored {
                 task: &batch.span_of(record.slot).task,
-                id: HeldId { offset: record.offset, ordinal: ordinal(batch, held.record) },
+                id,
                 entity: &table.mapped.name,
                 key,
                 key_hash: held.key_hash,
@@ -162,30 +150,7 @@ impl SqlWriter {
             progress.counts[entity].dead += 1;
             let span = usize::from(batch.span_of_slot[usize::from(dead.slot.0)]);
             let task = &batch.spans[span].task;
-            progress.holding.told.push(Told {
-                span,
-                offset: dead.offset,
-                table: Arc::clone(&sink.table.name),
-                key_hash: dead_key_hash(sink, batch, dead),
-                is_dead: true,
-                kind: dead.kind,
-                code: None,
-                message: dead.message.clone(),
-                attempts: 1,
-            });
-            let mut letter = Letter {
-                span,
-                id: HeldId { offset: dead.offset, ordinal: 0 },
-                entity: Arc::clone(&sink.table.name),
-                class: dead.kind.name(),
-                stage: dead.stage.name(),
-                code: None,
-                message: dead.message.clone(),
-                attempts: 1,
-                first_failed_at_ms: None,
-                source: dead.source,
-                raw: dead.raw,
-            };
+            let mut told = Told::of_dead(span, dead, &sink.table.name, dead_key_hash(sink, batch, dead));
             if is_release {
                 // It is held already, as something that could wait; now it can't.
                 progress.holding.is_stale = true;
@@ -204,15 +169,13 @@ impl SqlWriter {
                 let one: Vec<Value> = task_values(task).into_iter().chain(place).collect();
                 let age = session.query(&self.statements.held_age, &one).await.map_err(failed)?;
                 if let Some([Value::I64(attempts), Value::I64(first_failed)]) = age.first().map(Vec::as_slice) {
-                    letter.attempts = *attempts;
-                    letter.first_failed_at_ms = Some(*first_failed);
+                    told.attempts = *attempts;
+                    told.first_failed_at_ms = Some(*first_failed);
                 }
-                progress.letters.push(letter);
+                progress.holding.told.push(told);
                 continue;
             }
-            progress.letters.push(letter);
             let key_range = dead_key(sink, dead);
-            let key_hash = dead_key_hash(sink, batch, dead);
             let key_columns = sink.table.key.iter().map(|at| &sink.table.columns[*at]);
             let key = json::object(&mut self.scratch, &batch.arena, key_columns, key_range.unwrap_or_default(), false);
             let row = Stored {
@@ -220,7 +183,7 @@ impl SqlWriter {
                 id: HeldId { offset: dead.offset, ordinal: 0 },
                 entity: &sink.table.name,
                 key,
-                key_hash,
+                key_hash: told.key_hash,
                 state: HeldState::Dead,
                 class: dead.kind.name(),
                 stage: dead.stage.name(),
@@ -233,14 +196,10 @@ impl SqlWriter {
                 source: &dead.source,
             };
             rows.push(store(&mut self.scratch, &batch.arena, &row));
+            progress.holding.told.push(told);
         }
         let written = session.write_rows(&self.own.held, &self.scratch, &rows).await;
-        written.map_err(|error| match with_entity(0, error) {
-            // Our own table refuses: never the row's fault.
-            Failure::Rows(error) => Failure::Failed(Error { kind: ErrorKind::Environment, ..error.error }),
-            Failure::Schema(_, error) => Failure::Failed(Error { kind: ErrorKind::Environment, ..error }),
-            other => other,
-        })?;
+        written.map_err(own_table_refuses)?;
         topology::crash::point("held_stored");
         self.mark_overtaken(batch, progress).await
     }

@@ -8,8 +8,8 @@
 //!
 //! Files: `claim` takes over tasks, `attempt` runs one transaction, `groups` and `rows` turn changes into statements, `slow` isolates bad
 //! rows, `release` tries held rows again, `held_keys` remembers held keys, `held` and `held_store` hold rows, `overtaken` makes history of dead
-//! ones, `room` limits them, `told` logs them, `outbox` stores what is to be published,
-//! `history` makes rows of `mode: append`.
+//! ones, `room` limits them, `told` says what failed, `outbox` stores what is to be
+//! published, `history` makes rows of `mode: append`.
 
 mod attempt;
 mod claim;
@@ -136,8 +136,8 @@ pub struct SqlWriter {
     held: HashMap<TaskKey, HeldKeys>,
     /// Windows of the dead-letter limit (rule E6).
     dead_windows: HashMap<TaskKey, DeadWindow>,
-    /// Number of the last output of each claimed task (rule O1).
-    outbox_seqs: HashMap<TaskKey, i64>,
+    /// What is published of the outputs of claimed tasks (rule O2).
+    published: HashMap<TaskKey, i64>,
     /// Tasks whose held keys are to be read again before the next batch.
     stale: Vec<TaskKey>,
     /// Tasks of which dead rows are to be tried again: an operator asked for it, and the memory of their keys did not know.
@@ -191,7 +191,7 @@ impl SqlWriter {
             tables,
             held: HashMap::new(),
             dead_windows: HashMap::new(),
-            outbox_seqs: HashMap::new(),
+            published: HashMap::new(),
             stale: Vec::new(),
             replayed: Vec::new(),
             purged_at: None,
@@ -481,7 +481,7 @@ impl SinkWriter for SqlWriter {
     }
 
     async fn forget_outputs(&mut self, published: &[Published]) -> Result<(), Error> {
-        self.number_after(published);
+        self.published.extend(published.iter().cloned());
         let result = match self.enter().await {
             Ok(()) => self.delete_outputs(published).await,
             Err(error) => Err(error),
@@ -504,7 +504,7 @@ impl SinkWriter for SqlWriter {
         for task in tasks {
             self.held.remove(task);
             self.dead_windows.remove(task);
-            self.outbox_seqs.remove(task);
+            self.published.remove(task);
         }
     }
 

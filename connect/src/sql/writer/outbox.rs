@@ -1,104 +1,89 @@
 //! Outputs of a batch (rules O): dead letters are stored in `tidelock_outbox` in the transaction in which their record died, numbered per
 //! task behind the ledger row, and deleted when the emitter has published them.
 
-use topology::ErrorKind;
-use topology::batch::{ChangeBatch, HeldId};
+use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
+
+use topology::batch::ChangeBatch;
 use topology::data::{Cell, Value};
 use topology::ledger::TaskKey;
 use topology::letter::DeadLetter;
 use topology::output::{Output, Published};
-use topology::record::{Raw, Source};
 
-use super::attempt::{Progress, with_entity};
+use super::attempt::{Progress, own_table_refuses};
 use super::claim::task_values;
 use super::held_store::now_ms;
-use super::{Failure, SqlWriter};
+use super::told::Told;
+use super::{Failure, SqlWriter, bug};
 use crate::sql::error::{SqlError, SqlResult};
 use crate::sql::statements::outbox_text;
-use topology::Error;
-
-/// A record that died in this transaction.
-pub(crate) struct Letter {
-    pub(crate) span: usize,
-    pub(crate) id: HeldId,
-    pub(crate) entity: std::sync::Arc<str>,
-    pub(crate) class: &'static str,
-    pub(crate) stage: &'static str,
-    pub(crate) code: Option<String>,
-    pub(crate) message: String,
-    pub(crate) attempts: i64,
-    /// `None`: in this transaction.
-    pub(crate) first_failed_at_ms: Option<i64>,
-    pub(crate) source: Source,
-    pub(crate) raw: Raw,
-}
 
 fn failed(error: SqlError) -> Failure {
     Failure::Failed(error.error)
 }
 
 impl SqlWriter {
-    /// Rule O1. After the held rows, before COMMIT.
+    /// Rule O1. After the held rows, before COMMIT. The numbers go on from the ledger row, which this transaction has locked: what a COMMIT
+    /// whose reply was lost has numbered is seen.
     pub(super) async fn store_letters(&mut self, batch: &ChangeBatch, progress: &mut Progress) -> Result<(), Failure> {
-        let letters = std::mem::take(&mut progress.letters);
-        let Some(target) = self.options.dead_letters.clone().filter(|_| !letters.is_empty()) else { return Ok(()) };
+        let dead: Vec<&Told> = progress.holding.told.iter().filter(|told| told.is_dead).collect();
+        let Some(target) = self.options.dead_letters.clone().filter(|_| !dead.is_empty()) else { return Ok(()) };
         let session = self.session.as_deref_mut().expect("enter() opened a session");
         let now = now_ms(session, &self.statements.now).await.map_err(failed)?;
+        // By span the number of its last output.
+        let mut last: BTreeMap<usize, i64> = BTreeMap::new();
+        for told in &dead {
+            if let Entry::Vacant(vacant) = last.entry(told.span) {
+                let task = &batch.spans[told.span].task;
+                let rows = session.query(&self.statements.outbox_last, &task_values(task)).await.map_err(failed)?;
+                let stored = match rows.first().map(Vec::as_slice) {
+                    Some([Value::I64(seq)]) => *seq,
+                    _ => return Err(Failure::Failed(bug(format!("ledger row of {task} is gone")).error)),
+                };
+                vacant.insert(stored.max(self.published.get(task).copied().unwrap_or(0)));
+            }
+        }
         self.scratch.clear();
         let scratch = &mut self.scratch;
-        let mut rows = Vec::with_capacity(letters.len());
-        for letter in &letters {
-            let task = &batch.spans[letter.span].task;
-            let known = progress.outbox_seqs.iter_mut().find(|(span, _)| *span == letter.span);
-            let seq = match known {
-                Some((_, seq)) => {
-                    *seq += 1;
-                    *seq
-                }
-                None => {
-                    let seq = self.outbox_seqs.get(task).copied().unwrap_or(0) + 1;
-                    progress.outbox_seqs.push((letter.span, seq));
-                    seq
-                }
-            };
+        let mut rows = Vec::with_capacity(dead.len());
+        for told in dead {
+            let task = &batch.spans[told.span].task;
+            let seq = last.get_mut(&told.span).expect("read above");
+            *seq += 1;
             let headers = DeadLetter {
                 task,
-                id: letter.id,
-                entity: &letter.entity,
-                class: letter.class,
-                stage: letter.stage,
-                code: letter.code.as_deref(),
-                message: &letter.message,
-                attempts: letter.attempts,
-                first_failed_at_ms: letter.first_failed_at_ms.unwrap_or(now),
+                id: told.id,
+                entity: &told.table,
+                class: told.kind.name(),
+                stage: told.stage,
+                code: told.code.as_deref(),
+                message: &told.message,
+                attempts: told.attempts,
+                first_failed_at_ms: told.first_failed_at_ms.unwrap_or(now),
                 dead_at_ms: now,
-                timestamp_ms: letter.raw.timestamp_ms,
-                source: &letter.source,
-                headers: letter.raw.headers.map_or(&[], |span| batch.arena.bytes(span)),
+                timestamp_ms: told.raw.timestamp_ms,
+                source: &told.source,
+                headers: told.raw.headers.map_or(&[], |span| batch.arena.bytes(span)),
             }
             .encode_headers();
             let mut cells: Vec<Cell> = task_values(task).iter().map(|value| scratch.push_value(value)).collect();
             let mut bytes = |span: Option<topology::data::Span>| {
                 span.map_or(Cell::Null, |span| Cell::Bytes(scratch.push_bytes(batch.arena.bytes(span))))
             };
-            let (key, value) = (bytes(letter.raw.key), bytes(letter.raw.value));
-            cells.extend([Cell::I64(seq), scratch.push_text(&target), key, value]);
+            let (key, value) = (bytes(told.raw.key), bytes(told.raw.value));
+            cells.extend([Cell::I64(*seq), scratch.push_text(&target), key, value]);
             cells.extend([Cell::Bytes(scratch.push_bytes(&headers)), Cell::I64(now)]);
             rows.push(scratch.push_cells(&cells));
         }
         let session = self.session.as_deref_mut().expect("enter() opened a session");
         let written = session.write_rows(&self.own.outbox, &self.scratch, &rows).await;
-        written.map_err(|error| match with_entity(0, error) {
-            // Our own table refuses: never the row's fault.
-            Failure::Rows(error) => Failure::Failed(Error { kind: ErrorKind::Environment, ..error.error }),
-            Failure::Schema(_, error) => Failure::Failed(Error { kind: ErrorKind::Environment, ..error }),
-            other => other,
-        })?;
-        for (span, seq) in &progress.outbox_seqs {
-            let mut values = vec![Value::I64(*seq)];
-            values.extend(task_values(&batch.spans[*span].task));
+        written.map_err(own_table_refuses)?;
+        for (span, seq) in last {
+            let mut values = vec![Value::I64(seq)];
+            values.extend(task_values(&batch.spans[span].task));
             session.execute(&self.statements.outbox_seq, &values).await.map_err(failed)?;
         }
+        progress.has_outputs = true;
         Ok(())
     }
 
@@ -113,15 +98,6 @@ impl SqlWriter {
         values.push(Value::I64(i64::try_from(rows_max).unwrap_or(i64::MAX)));
         let rows = self.session().query(&text, &values).await?;
         Ok(rows.into_iter().filter_map(|row| output_of(row, after)).collect())
-    }
-
-    /// New outputs of these tasks get greater numbers than what is published.
-    pub(super) fn number_after(&mut self, published: &[Published]) {
-        for (task, number) in published {
-            if let Some(seq) = self.outbox_seqs.get_mut(task) {
-                *seq = (*seq).max(*number);
-            }
-        }
     }
 
     pub(super) async fn delete_outputs(&mut self, published: &[Published]) -> SqlResult<()> {

@@ -24,7 +24,6 @@ use super::held::{HeldState, Removed, message, waits_for};
 use super::held_keys::NOT_DUE;
 use super::held_store::now_ms;
 use super::moves::{half_waits, pair_of};
-use super::outbox::Letter;
 use super::rows::{MoveNotes, ROW_MISSING};
 use super::told::Told;
 use super::{Failure, SqlWriter, moves};
@@ -319,32 +318,23 @@ impl SqlWriter {
         values.extend(held_values(batch, *index, *span));
         session.execute(&self.statements.held_fail, &values).await.map_err(fatal)?;
         let is_told = dead || attempts < TOLD_ATTEMPTS_MAX;
+        let record = &batch.records[*index];
         progress.holding.told.extend(is_told.then(|| Told {
             span: *span,
-            offset: batch.releases[*index].offset,
-            table: Arc::clone(&name),
+            id: batch.releases[*index],
+            table: name,
             key_hash: *key_hash,
             is_dead: dead,
             kind: error.kind(),
+            stage: error.error.stage.name(),
             code: error.error.code.clone(),
             message: message(&error.error),
             attempts: attempts + 1,
+            first_failed_at_ms: Some(first_failed),
+            source: record.source,
+            raw: record.raw,
         }));
         if dead {
-            let record = &batch.records[*index];
-            progress.letters.push(Letter {
-                span: *span,
-                id: batch.releases[*index],
-                entity: name,
-                class: error.kind().name(),
-                stage: error.error.stage.name(),
-                code: error.error.code.clone(),
-                message: message(&error.error),
-                attempts: attempts + 1,
-                first_failed_at_ms: Some(first_failed),
-                source: record.source,
-                raw: record.raw,
-            });
             progress.counts[*entity].dead += 1;
             progress.holding.removed.push(Removed { span: *span, key_hash: *key_hash, record: *index, is_dead: true });
             return self.free_followers(batch, *span, *key_hash).await;
