@@ -95,15 +95,16 @@ impl ChangeBatch {
     }
 }
 
-/// Names a key change for both its halves, as 32 hexadecimal digits: they have source identity, position and both keys in common. `None`
-/// when the source gave no position: then halves can't know each other and each does its plain part.
+/// Names a key change for both its halves, as 32 hexadecimal digits: they have source identity, position, commit time and both keys in common.
+/// Positions come again when the source's log begins anew, at a later time (rule D3). `None` when the source gave no position: then halves can't
+/// know each other and each does its plain part.
 pub fn pair_id(batch: &ChangeBatch, change: &Change) -> Option<String> {
     let source = &batch.records[change.first_record as usize].source;
     let position = source.position.filter(|_| !source.snapshot)?;
     let (old, new) = batch.moved_keys(change);
     let hash = |seed: u64| {
         let mut hash = batch.arena.hash_row(batch.arena.hash_row(seed, old), new);
-        for word in [source.identity, position.0, position.1, position.2] {
+        for word in [source.identity, position.0, position.1, position.2, source.committed_at_us.cast_unsigned()] {
             hash = xxhash_rust::xxh3::xxh3_64_with_seed(&word.to_be_bytes(), hash);
         }
         hash

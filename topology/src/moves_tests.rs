@@ -119,3 +119,14 @@ fn a_word_survives_the_way_through_its_column() {
     }
     assert_eq!(Word::parse("new"), None);
 }
+
+#[test]
+fn halves_know_each_other_and_not_those_of_a_log_that_began_anew() {
+    let name = |halves, committed_at_us| {
+        let (mut batch, change) = change(halves);
+        batch.records[0].source.committed_at_us = committed_at_us;
+        pair_id(&batch, &change).expect("it has a position")
+    };
+    assert_eq!(name(Halves::Delete, 5), name(Halves::Create, 5));
+    assert_ne!(name(Halves::Delete, 5), name(Halves::Create, 6), "the same place of another log, later (D3)");
+}
