@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use topology::driver::HeldState;
+use topology::output::Output;
 
 use super::schedule::{Schedule, note};
 
@@ -85,7 +86,11 @@ impl Schedule {
         });
         let held = self.target.held().into_iter().filter(|(_, entry)| entry.state != HeldState::Dead);
         let held = held.map(|((task, id), entry)| format!("{task} {} held: {}", id.offset, entry.message));
-        let outputs = self.target.outbox().into_iter();
+        // What a backup brought back may be published already; it goes with what is published next.
+        let is_published = |output: &Output| {
+            self.broker.outputs().iter().any(|other| (&other.task, other.seq) == (&output.task, output.seq))
+        };
+        let outputs = self.target.outbox().into_iter().filter(|output| !is_published(output));
         let outputs = outputs.map(|output| format!("{} output {} is not published", output.task, output.seq));
         lags.chain(held).chain(outputs).collect::<Vec<_>>().join("; ")
     }
