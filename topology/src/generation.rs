@@ -5,6 +5,7 @@
 //! back in time. The generation stands in the ledger row of each partition, so that workers that never meet can wait for each other.
 
 use std::fmt;
+use std::sync::Arc;
 
 /// Of one partition of a topic, as its ledger row has it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -28,6 +29,28 @@ pub struct Waits {
     pub key_schema: Option<u32>,
     /// Its Kafka timestamp in milliseconds: of two partitions that wait for each other the older record goes first.
     pub timestamp_ms: i64,
+}
+
+/// The first record of a new generation, as far as it decides which held rows it waits for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct FirstRecord {
+    /// The record.
+    pub waits: Waits,
+    /// It is the second half of a key change: the `waits_for` of the first one, which need not be applied before it (rule B5).
+    pub other_half: Option<Arc<str>>,
+}
+
+impl FirstRecord {
+    /// Held rows from before this time are waited for, by Kafka's timestamps in milliseconds. A record without a time waits for all.
+    pub fn held_before_ms(&self) -> i64 {
+        if self.waits.timestamp_ms < 0 { i64::MAX } else { self.waits.timestamp_ms }
+    }
+}
+
+impl From<Waits> for FirstRecord {
+    fn from(waits: Waits) -> FirstRecord {
+        FirstRecord { waits, other_half: None }
+    }
 }
 
 impl Generation {

@@ -162,6 +162,14 @@ impl Pipeline {
         }
     }
 
+    /// What a record is, before its turn: nothing is counted or remembered.
+    pub fn look_at(&mut self, slot: Slot, raw: &RawRecord<'_>, batch: &mut ChangeBatch) -> Pushed {
+        let counts = self.take_counts();
+        let pushed = self.push(slot, raw, None, batch);
+        self.counts = counts;
+        pushed
+    }
+
     /// Keeps a record as dead that cannot even be decoded, as when the registry does not know its schema.
     pub fn refuse(&mut self, slot: Slot, raw: &RawRecord<'_>, error: Error, batch: &mut ChangeBatch) -> Pushed {
         let entity = self.topics[raw.topic].entity;

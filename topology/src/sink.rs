@@ -4,6 +4,7 @@ use async_trait::async_trait;
 
 use crate::batch::{ChangeBatch, HeldId};
 use crate::error::Error;
+use crate::generation::FirstRecord;
 use crate::ledger::{CasOutcome, Claim, ClaimReply, ClaimRequest, Owner, TaskKey, TopicProgress};
 use crate::output::{Output, Published};
 use crate::record::EntityId;
@@ -140,12 +141,11 @@ pub trait SinkWriter: Send {
     }
 
     /// What the ledger and the held rows say of the task's topic in the task's direction, all partitions, whoever owns them (rule A6). No
-    /// lock, no write. Held rows count that are parked or queued and whose Kafka timestamp is before `before_ms`. Those that are not due, and
-    /// wait for the other half of a key change or behind a held row, do not: what they wait for may be in the partition that asks.
+    /// lock, no write. Held rows count that are parked or queued and older than `record`, whatever they wait for, but not its other half.
     ///
     /// # Errors
     /// As [`SinkWriter::claim`].
-    async fn topic_progress(&mut self, task: &TaskKey, before_ms: i64) -> Result<TopicProgress, Error>;
+    async fn topic_progress(&mut self, task: &TaskKey, record: &FirstRecord) -> Result<TopicProgress, Error>;
 
     /// Outputs of these tasks after the numbers given, by task and number, at most `rows_max` (rules O). No lock, no write. The default is
     /// for targets that store none.

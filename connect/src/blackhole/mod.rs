@@ -9,6 +9,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use async_trait::async_trait;
 use topology::Error;
 use topology::batch::ChangeBatch;
+use topology::generation::FirstRecord;
 use topology::ledger::{CasOutcome, Claim, ClaimReply, ClaimRequest, LedgerRow, TaskKey, TopicProgress, judge_cas};
 use topology::sink::{Applied, ApplyError, Capabilities, HeldCounts, HeldRow, OutcomeCounts, SinkWriter};
 
@@ -100,7 +101,7 @@ impl SinkWriter for BlackholeWriter {
         Ok(HeldCounts::default())
     }
 
-    async fn topic_progress(&mut self, task: &TaskKey, _: i64) -> Result<TopicProgress, Error> {
+    async fn topic_progress(&mut self, task: &TaskKey, _: &FirstRecord) -> Result<TopicProgress, Error> {
         Ok(TopicProgress::of(task, self.target.lock().iter(), 0))
     }
 

@@ -172,7 +172,8 @@ pub struct Statements {
     pub topic_known: String,
     /// Rule A6: pipeline, direction, topic → partition, next_offset, generation.
     pub topic_progress: String,
-    /// Rule A6: pipeline, direction, topic, timestamp → held rows from before it that may still be applied and do not wait for another record.
+    /// Rule A6: pipeline, direction, topic, timestamp, waits_for → held rows from before it that may still be applied and wait for
+    /// something else.
     pub topic_held: String,
     /// task → backend_id.
     pub backend: String,
@@ -272,7 +273,7 @@ impl Statements {
             )),
             topic_held: text(&format!(
                 "SELECT COUNT(*) FROM [tidelock_held] {WHERE_DIRECTION} AND [topic] = {{name}} AND [state] IN ('parked', 'queued', 'replay') \
-                 AND [timestamp_ms] < {{i64}} AND ([retry_at_ms] <= {{now}} OR ([state] = 'parked' AND COALESCE([code], '') <> '{HALF_WAITS}'))"
+                 AND [timestamp_ms] < {{i64}} AND COALESCE([waits_for], '-') <> {{name}}"
             )),
             backend: text("SELECT [backend_id] FROM [tidelock_progress] WHERE {task}"),
             cas: text(

@@ -1,6 +1,6 @@
 //! Rules L: claims, fences, zombies, lost replies.
 
-use topology::generation::Generation;
+use topology::generation::{FirstRecord, Generation, Waits};
 use topology::ledger::{CasOutcome, ClaimReply, Owner};
 use topology::sink::{ApplyError, SinkWriter};
 use topology::state::StateStore;
@@ -202,6 +202,11 @@ async fn a_restart_moves_a_row_that_is_there_and_an_ordinary_claim_does_not(targ
     assert_eq!((restarted.next_offset, restarted.tail_hash, restarted.generation), (40, 0, wanted.generation));
 }
 
+/// A record that waits; without a time it waits for all.
+fn first_record(timestamp_ms: i64, other_half: Option<&str>) -> FirstRecord {
+    FirstRecord { waits: Waits { key_schema: None, timestamp_ms }, other_half: other_half.map(Into::into) }
+}
+
 async fn what_a_topic_s_rows_and_held_rows_say_is_read_for_all_its_partitions(target: &mut Target) {
     target.run(&["CREATE TABLE users (id bigint PRIMARY KEY, name varchar(100) NOT NULL)"]).await;
     let tables = vec![target.table(0, "users", &["id", "name"], &["id"]).await];
@@ -212,7 +217,7 @@ async fn what_a_topic_s_rows_and_held_rows_say_is_read_for_all_its_partitions(ta
     let mut batch = Builder::new(&claims, &tables).upsert(0, &[n(1), t("ann")]).finish();
     batch.spans[1].generation = waits;
     apply(&mut writer, &mut claims, &batch).await;
-    let said = writer.topic_progress(&task("t", 1), i64::MAX).await.unwrap();
+    let said = writer.topic_progress(&task("t", 1), &first_record(-1, None)).await.unwrap();
     let mut rows: Vec<_> = said.partitions.iter().map(|row| (row.partition, row.next_offset, row.generation)).collect();
     rows.sort_by_key(|row| row.0);
     assert_eq!(rows, [(0, 1, Generation::parse("partitions=1 key=7")), (1, 0, waits)]);
@@ -242,11 +247,22 @@ async fn what_a_topic_s_rows_and_held_rows_say_is_read_for_all_its_partitions(ta
         target.run(&[row.as_str()]).await;
     }
     assert_eq!(
-        writer.topic_progress(&task("t", 1), i64::MAX).await.unwrap().held,
-        3,
-        "those that wait for nothing but themselves"
+        writer.topic_progress(&task("t", 1), &first_record(-1, None)).await.unwrap().held,
+        5,
+        "those that may still be applied, whatever they wait for"
     );
-    assert_eq!(writer.topic_progress(&task("t", 1), 4).await.unwrap().held, 1, "those from before that time");
+    assert_eq!(
+        writer.topic_progress(&task("t", 1), &first_record(4, None)).await.unwrap().held,
+        3,
+        "those from before that time"
+    );
+    let other_half = first_record(4, Some("move:3"));
+    target.run(&["UPDATE tidelock_held SET waits_for = 'move:3' WHERE code = 'half-waits' AND timestamp_ms = 3"]).await;
+    assert_eq!(
+        writer.topic_progress(&task("t", 1), &other_half).await.unwrap().held,
+        2,
+        "not the other half of the record that waits"
+    );
 }
 
 async fn what_processors_remember_is_committed_with_the_rows_and_read_by_the_next_claim(target: &mut Target) {

@@ -1,3 +1,5 @@
+mod generations;
+
 use super::*;
 use crate::batch::WriteMode;
 use crate::data::Value;
@@ -400,76 +402,6 @@ fn an_observer_hears_outcomes_and_a_schema_is_fetched_once_it_is_needed() {
         driver.listener().heard(|heard| heard.outcomes.get(&key).copied().unwrap_or_default())
     };
     assert_eq!([count("applied"), count("duplicate")], [1, 1]);
-}
-
-#[test]
-fn records_of_a_partition_that_came_later_wait_until_the_old_ones_are_applied() {
-    let mut driver = users(1);
-    let worker = driver.start_worker();
-    driver.produce(0, 0, &upsert(1, 1, "old"));
-    driver.run();
-    // The target does not take the next one for a while; its key then moves to a new partition.
-    driver.target().down();
-    driver.produce(0, 0, &upsert(2, 1, "older"));
-    driver.grow(0, 2, worker);
-    driver.produce(0, 1, &upsert(3, 1, "newest"));
-    driver.advance(3 * SECOND);
-    driver.target().up();
-    driver.advance(60 * SECOND);
-    assert_eq!(driver.target().rows("users"), [row(1, "newest")]);
-    let ledger = driver.target().ledger();
-    let generation = |partition: i32| ledger.iter().find(|(task, _)| task.partition == partition).unwrap().1.generation;
-    assert_eq!((generation(0).partitions, generation(1).partitions, generation(1).grown_from), (1, 2, 0));
-}
-
-#[test]
-fn a_new_partition_waits_for_held_rows_of_its_topic() {
-    let tables: [(&str, &[&str], usize); 2] = [("parents", &["id"], 1), ("children", &["id", "parent"], 1)];
-    let mut driver = TestDriver::new(mirror(&tables), &[1, 1]);
-    driver.target().add_reference("children", 1, "parents");
-    let worker = driver.start_worker();
-    let child = |at, id, parent| {
-        let after = Some(vec![Value::I64(id), Value::I64(parent)]);
-        TestRecord { operation: Operation::Create, key: vec![Value::I64(id)], after, ..delete(at, id) }
-    };
-    let parent =
-        |at, id| TestRecord { after: Some(vec![Value::I64(id)]), operation: Operation::Create, ..delete(at, id) };
-    driver.produce(0, 0, &parent(1, 1));
-    driver.produce(1, 0, &child(2000, 5, 9));
-    driver.run();
-    assert_eq!(driver.target().held().len(), 1, "its parent is not there");
-    driver.grow(1, 2, worker);
-    driver.produce(1, 1, &child(9000, 6, 1));
-    driver.advance(5 * SECOND);
-    assert!(driver.target().rows("children").is_empty(), "it waits");
-    driver.produce(0, 0, &parent(4, 9));
-    driver.advance(60 * SECOND);
-    assert_eq!(driver.target().rows("children").len(), 2);
-}
-
-#[test]
-fn records_with_another_key_schema_wait_until_every_partition_is_there_and_workers_do_not_wait_for_each_other_for_ever()
-{
-    let mut driver = users(2);
-    let (one, two) = (driver.start_worker(), driver.start_worker());
-    driver.assign(0, 1, two);
-    let of = |schema, at, id, name: &str| TestRecord { key_schema: Some(schema), ..upsert(at, id, name) };
-    driver.produce(0, 0, &of(7, 1, 1, "first"));
-    driver.produce(0, 1, &of(7, 2, 2, "first"));
-    driver.run();
-    // Both partitions hold old and new keys; key 1 moves from the first to the second. Worker one does not get to run.
-    driver.produce(0, 0, &of(7, 3, 1, "second"));
-    driver.produce(0, 0, &of(8, 5, 2, "third"));
-    driver.produce(0, 1, &of(8, 4, 1, "third"));
-    for _ in 0..50 {
-        driver.step(two);
-    }
-    assert_eq!(driver.target().rows("users")[0], row(1, "first"), "the other partition is not there yet");
-    driver.advance(10 * SECOND);
-    assert_eq!(driver.target().rows("users"), [row(1, "third"), row(2, "third")]);
-    let ledger = driver.target().ledger();
-    assert!(ledger.values().all(|row| (row.generation.key_schema, row.generation.waits) == (Some(8), None)));
-    let _ = one;
 }
 
 #[test]

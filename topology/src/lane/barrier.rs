@@ -3,7 +3,7 @@
 
 use super::message::PartitionEnds;
 use crate::error::{Error, ErrorKind, Stage};
-use crate::generation::{Generation, Waits};
+use crate::generation::{FirstRecord, Generation, Waits};
 use crate::ledger::{TaskKey, TopicProgress};
 
 /// How often a waiting partition looks at the ledger again.
@@ -12,9 +12,9 @@ const LOOK_INTERVAL_US: u64 = 500_000;
 /// One task's barrier.
 #[derive(Debug)]
 pub(super) struct Barrier {
-    /// The record that waits. Held rows from before it are waited for; younger ones may themselves wait for what is behind it: a child for
-    /// its parent, one half of a key change for the other.
-    pub(super) record: Waits,
+    /// The record that waits. All held rows from before it are waited for, whatever they wait for themselves: that is older too, or this very
+    /// record. Younger ones may wait for what is behind it: a child for its parent, one half of a key change for the other.
+    pub(super) record: FirstRecord,
     /// The partitions of the topic as they were when the record was met; `None` until the brokers have said.
     pub(super) ends: Option<Vec<PartitionEnds>>,
     /// What it waited for when it last looked.
@@ -24,8 +24,13 @@ pub(super) struct Barrier {
 }
 
 impl Barrier {
-    pub(super) fn new(record: Waits) -> Barrier {
-        Barrier { record, ends: None, obstacle: String::new(), look_at_us: None }
+    pub(super) fn new(record: impl Into<FirstRecord>) -> Barrier {
+        Barrier { record: record.into(), ends: None, obstacle: String::new(), look_at_us: None }
+    }
+
+    /// It has asked the ledger and awaits the answer.
+    pub(super) fn is_asked(&self) -> bool {
+        self.ends.is_some() && self.look_at_us.is_none()
     }
 
     /// Looks again after a while.
@@ -33,22 +38,16 @@ impl Barrier {
         self.look_at_us = Some(now_us + LOOK_INTERVAL_US);
     }
 
-    /// Held rows from before this time are waited for. A record without a time waits for all.
-    pub(super) fn held_before_ms(&self) -> i64 {
-        if self.record.timestamp_ms < 0 { i64::MAX } else { self.record.timestamp_ms }
-    }
-
     /// The first thing that is not so yet, in words; `None` when the record may go on. `mine` is the waiting task's generation as stored.
     pub(super) fn obstacle(&self, partition: i32, mine: &Generation, topic: &TopicProgress) -> Option<String> {
         let Some(ends) = &self.ends else {
             return Some("the brokers have not told where the partitions end".to_owned());
         };
-        let key_schema = self.record.key_schema;
+        let Waits { key_schema, timestamp_ms } = self.record.waits;
         let is_first = mine.grown_from == 0 && mine.key_schema.is_none();
-        // New partitions share no key with each other.
-        let others = |other: &&PartitionEnds| {
-            other.partition != partition && (mine.grown_from == 0 || other.partition < mine.grown_from)
-        };
+        // New partitions share no key with each other, as long as their keys have the same schema.
+        let is_peer = |other: &PartitionEnds| mine.grown_from > 0 && other.partition >= mine.grown_from;
+        let others = |other: &&PartitionEnds| other.partition != partition && !(is_peer(other) && key_schema.is_none());
         let mut is_alone = is_first;
         for other in ends.iter().filter(others) {
             let row = topic.partitions.iter().find(|row| row.partition == other.partition);
@@ -56,10 +55,10 @@ impl Barrier {
                 None => other.low == other.high,
                 Some(row) => {
                     let reached = row.generation.waits.map_or(row.generation.key_schema, |waits| waits.key_schema);
-                    let is_alike = is_first && reached == key_schema;
+                    let is_alike = (is_first || is_peer(other)) && reached == key_schema;
                     // What it applied before may have left held rows, also if it waits at the same point now.
                     is_alone &= row.generation.key_schema.is_none_or(|applied| Some(applied) == key_schema);
-                    let waits_later = |waits: Waits| waits.timestamp_ms >= self.record.timestamp_ms;
+                    let waits_later = |waits: Waits| waits.timestamp_ms >= timestamp_ms;
                     is_alike || row.next_offset >= other.high || row.generation.waits.is_some_and(waits_later)
                 }
             };
@@ -132,6 +131,19 @@ mod tests {
         assert_eq!(barrier.obstacle(3, &grown(), &rows(19)).as_deref(), Some("partition 1 is at 19 of 20"));
         assert_eq!(barrier.obstacle(3, &grown(), &rows(20)), None);
         assert!(barrier.obstacle(3, &grown(), &TopicProgress { held: 1, ..rows(20) }).is_some());
+    }
+
+    #[test]
+    fn a_new_partition_waits_for_another_new_one_that_is_still_at_other_keys() {
+        let rows = |third| progress(&[(0, 10, key(8)), (1, 20, key(8)), third], 0);
+        let barrier = barrier(8, 5, &[10, 20, 5, 5]);
+        let obstacle = |third| barrier.obstacle(3, &waits(grown(), 8, 5), &rows(third));
+        assert!(obstacle((2, 0, grown())).is_some(), "nobody knows yet what it holds");
+        assert!(obstacle((2, 0, waits(grown(), 7, 4))).is_some(), "its keys are older");
+        assert!(obstacle((2, 4, Generation { key_schema: Some(7), ..grown() })).is_some(), "some of them are left");
+        assert_eq!(obstacle((2, 5, Generation { key_schema: Some(7), ..grown() })), None);
+        assert_eq!(obstacle((2, 0, waits(grown(), 8, 4))), None, "its keys are the same");
+        assert_eq!(obstacle((2, 1, Generation { grown_from: 0, ..key(8) })), None, "its keys are the same");
     }
 
     #[test]

@@ -2,6 +2,7 @@
 
 use crate::batch::ChangeBatch;
 use crate::error::Error;
+use crate::generation::FirstRecord;
 use crate::ledger::{Claim, ClaimReply, ClaimRequest, TaskKey, TopicProgress};
 use crate::output::{Output, Published};
 use crate::pipeline::Counts;
@@ -25,8 +26,8 @@ pub enum Request {
     Claim(Vec<ClaimRequest>),
     /// Apply this batch.
     Apply(Box<SealedBatch>),
-    /// What does the ledger say of this task's topic, and of its held rows from before this time (rule A6)?
-    TopicProgress(TaskKey, i64),
+    /// What does the ledger say of this task's topic, and of the held rows that this record waits for (rule A6)?
+    TopicProgress(TaskKey, FirstRecord),
     /// What is published of these tasks' outputs: learned at a claim, or (`ends`) the answer to [`Reply::Outputs`], also when that came to
     /// nothing (rule O2).
     Published {
@@ -82,7 +83,7 @@ pub enum Reply {
     /// An idle writer looked at the ledger and these tasks are not ours any more, or not where we think. The lane rewinds.
     Lost(Vec<(TaskKey, Rejection)>),
     /// The answer to [`Request::TopicProgress`]; `None` when the target did not give one (asked again).
-    TopicProgress(TaskKey, Option<TopicProgress>),
+    TopicProgress(TaskKey, FirstRecord, Option<TopicProgress>),
     /// Outputs to publish, by task and number. One such reply is under way at a time.
     Outputs(Vec<Output>),
     /// Sealed before a rewind and dropped; the batch comes back for its memory.

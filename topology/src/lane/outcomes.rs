@@ -43,7 +43,7 @@ impl Lane {
                 self.rejected(&tasks);
             }
             Reply::Lost(tasks) => self.rejected(&tasks),
-            Reply::TopicProgress(task, progress) => self.topic_progress(&task, progress.as_ref()),
+            Reply::TopicProgress(task, record, progress) => self.topic_progress(&task, &record, progress.as_ref()),
             Reply::Outputs(outputs) => self.outputs.extend(outputs),
             Reply::Stale(batch) => self.give_back(batch),
             Reply::Stopped(error) => {

@@ -15,7 +15,7 @@ use super::task::{Task, TaskState};
 use crate::batch::ChangeBatch;
 use crate::clock::Clock;
 use crate::error::Error;
-use crate::generation::key_schema_of;
+use crate::generation::{FirstRecord, Waits, key_schema_of};
 use crate::ledger::{ClaimRequest, TaskKey, TaskSpan};
 use crate::mutation;
 use crate::observe::{LaneObserver, LaneState};
@@ -49,7 +49,7 @@ pub struct Lane {
     /// Source of nonces and jitter; seeded in tests.
     pub(super) random: Box<dyn FnMut() -> u64 + Send>,
     reducer: Reducer,
-    reduce_tables: Vec<ReduceTable>,
+    pub(super) reduce_tables: Vec<ReduceTable>,
     pub(super) tasks: Vec<Option<Task>>,
     pub(super) slots: HashMap<(usize, i32), Slot>,
     pub(super) building: ChangeBatch,
@@ -182,8 +182,10 @@ impl Lane {
     fn offer(&mut self, partition: i32, raw: &RawRecord<'_>, refused: Option<Error>) -> Taken {
         let Some(slot) = self.slots.get(&(raw.topic, partition)).copied() else { return Taken::Ignored };
         let Some(task) = &mut self.tasks[usize::from(slot.0)] else { return Taken::Ignored };
-        // ORD-1: below the position it was prefetched before a seek; while not running the claim decides where to start.
+        // ORD-1: below the position it was prefetched before a seek; while not running the claim decides where to start. OFF-1: what comes
+        // before that start may lie beyond it.
         if !task.is_running()
+            || task.awaits_published
             || task.halted_by.is_some()
             || task.barrier.is_some()
             || (raw.offset < task.position && !mutation::is_active(mutation::TAKE_BELOW_POSITION))
@@ -192,7 +194,15 @@ impl Lane {
         }
         let key_schema = key_schema_of(raw.key);
         if task.generation.is_new(key_schema) && !mutation::is_active(mutation::NO_BARRIER) {
-            self.wait_for_others(slot, key_schema, raw.timestamp_ms);
+            let other_half = match refused {
+                None => match self.other_half(slot, raw) {
+                    Ok(other_half) => other_half,
+                    Err(schema) => return Taken::SchemaNeeded(schema),
+                },
+                Some(_) => None,
+            };
+            let waits = Waits { key_schema, timestamp_ms: raw.timestamp_ms };
+            self.wait_for_others(slot, FirstRecord { waits, other_half });
             return Taken::Ignored;
         }
         let pushed = match refused {

@@ -107,6 +107,11 @@ impl Task {
         StartAt { topic: self.topic, partition: self.partition, offset, tail_hash: 0 }
     }
 
+    /// The ledger has all that the task knows, also that it waits.
+    pub(super) fn is_told(&self) -> bool {
+        self.committed == self.position && self.committed_generation == self.generation
+    }
+
     /// Something for the ledger that is not in a batch yet.
     pub(super) fn has_news(&self) -> bool {
         self.position != self.handed || (self.barrier.is_some() && self.generation != self.handed_generation)

@@ -17,6 +17,7 @@ use super::publishing::Publishing;
 use super::settings::{FetchSchema, LaneSettings};
 use crate::clock::Clock;
 use crate::error::{Error, ErrorKind};
+use crate::generation::FirstRecord;
 use crate::ledger::{CasOutcome, Claim, ClaimReply, ClaimRequest, Owner, TaskKey};
 use crate::mutation;
 use crate::observe::{LaneObserver, LaneState};
@@ -190,8 +191,8 @@ impl Writer {
                 self.published(upto, ends).await;
                 Next::Continue
             }
-            Request::TopicProgress(task, before_ms) => {
-                self.tell_topic_progress(task, before_ms).await;
+            Request::TopicProgress(task, record) => {
+                self.tell_topic_progress(task, record).await;
                 Next::Continue
             }
             Request::Drain => {
@@ -202,13 +203,13 @@ impl Writer {
     }
 
     /// Rule A6. A target that does not answer is met by the next batch too; the lane asks again.
-    async fn tell_topic_progress(&mut self, task: TaskKey, before_ms: i64) {
-        let progress = self.sink.topic_progress(&task, before_ms).await;
+    async fn tell_topic_progress(&mut self, task: TaskKey, record: FirstRecord) {
+        let progress = self.sink.topic_progress(&task, &record).await;
         if let Err(error) = &progress {
             tracing::debug!(%task, %error, "cannot read the ledger");
             self.sink.disconnect();
         }
-        let _ = self.replies.send(Reply::TopicProgress(task, progress.ok()));
+        let _ = self.replies.send(Reply::TopicProgress(task, record, progress.ok()));
     }
 
     fn forget(&mut self, tasks: &[TaskKey]) {

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 
 use topology::data::Value;
-use topology::generation::Generation;
+use topology::generation::{FirstRecord, Generation};
 use topology::ledger::{Claim, ClaimReply, ClaimRequest, Owner, PartitionProgress, TaskKey, TopicProgress};
 use topology::marks::Marks;
 use topology::{Error, ErrorKind, Stage};
@@ -191,13 +191,20 @@ impl SqlWriter {
         Ok(claims.iter().map(|claim| row_of(&claim.task)).collect())
     }
 
-    pub(super) async fn read_topic_progress(&mut self, task: &TaskKey, before_ms: i64) -> SqlResult<TopicProgress> {
+    pub(super) async fn read_topic_progress(
+        &mut self,
+        task: &TaskKey,
+        record: &FirstRecord,
+    ) -> SqlResult<TopicProgress> {
         let topic = &task_values(task)[..3];
         let statements = self.statements.clone();
         let session = self.session();
         // Progress first: a row that is parked in the same transaction in which its partition passes the mark is then seen by the count.
         let rows = session.query(&statements.topic_progress, topic).await?;
-        let before = [Value::I64(before_ms)];
+        let before = [
+            Value::I64(record.held_before_ms()),
+            Value::Text(record.other_half.as_deref().unwrap_or_default().to_owned()),
+        ];
         let held = session.query(&statements.topic_held, &parameters(&[topic, &before])).await?;
         let held = match held.first().map(Vec::as_slice) {
             Some([Value::I64(held)]) => held.cast_unsigned(),

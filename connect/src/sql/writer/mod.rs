@@ -37,6 +37,7 @@ use std::time::{Duration, Instant};
 use async_trait::async_trait;
 use topology::batch::{ChangeBatch, SnapshotMode, WriteTable};
 use topology::data::{Arena, Value};
+use topology::generation::FirstRecord;
 use topology::ledger::{CasOutcome, Claim, ClaimReply, ClaimRequest, Owner, TaskKey, TopicProgress};
 use topology::output::{Output, Published};
 use topology::sink::{Applied, ApplyError, Capabilities, HeldCounts, HeldRow, SinkWriter};
@@ -464,9 +465,9 @@ impl SinkWriter for SqlWriter {
         self.leave(result)
     }
 
-    async fn topic_progress(&mut self, task: &TaskKey, before_ms: i64) -> Result<TopicProgress, Error> {
+    async fn topic_progress(&mut self, task: &TaskKey, record: &FirstRecord) -> Result<TopicProgress, Error> {
         let result = match self.enter().await {
-            Ok(()) => self.read_topic_progress(task, before_ms).await,
+            Ok(()) => self.read_topic_progress(task, record).await,
             Err(error) => Err(error),
         };
         self.leave(result)

@@ -12,6 +12,7 @@ use super::rows::{Effect, RowWork};
 use super::{CommitSpan, HeldEntry, HeldState, MemoryTarget, Place, Statement};
 use crate::batch::{Change, ChangeBatch, ChangeKind, HeldId, SnapshotMode, WriteTable};
 use crate::error::{Error, ErrorKind, Stage};
+use crate::generation::FirstRecord;
 use crate::ledger::{CasOutcome, Claim, ClaimReply, ClaimRequest, LedgerRow, Owner, TaskKey, TopicProgress, judge_cas};
 use crate::letter::DeadLetter;
 use crate::mutation;
@@ -513,12 +514,12 @@ impl SinkWriter for MemoryWriter {
         Ok(rows)
     }
 
-    async fn topic_progress(&mut self, task: &TaskKey, before_ms: i64) -> Result<TopicProgress, Error> {
+    async fn topic_progress(&mut self, task: &TaskKey, record: &FirstRecord) -> Result<TopicProgress, Error> {
         let mut connection = self.take_connection().await?;
-        let now_us = self.target.clock.now_us();
         let counts = |entry: &HeldEntry| {
-            let waits = entry.state == HeldState::Queued || entry.message.contains("[move]");
-            entry.state != HeldState::Dead && entry.timestamp_ms < before_ms && !(waits && entry.retry_at_us > now_us)
+            let is_other_half =
+                record.other_half.is_some() && entry.waits_for.as_deref() == record.other_half.as_deref();
+            entry.state != HeldState::Dead && entry.timestamp_ms < record.held_before_ms() && !is_other_half
         };
         let is_here = |of: &TaskKey| of.is_of_direction(task) && of.topic == task.topic;
         let read = |database: &mut Database, _| {
