@@ -1,7 +1,9 @@
-//! Random schedules of real lanes over a real SQL target: the simulator's source, rebalances, crashes at any await, zombies and resends, with
-//! SQL instead of the target in memory. `SIM_SCHEDULES=n` runs n of them, from `SIM_FIRST` on; `SIM_SEED=s` replays the actions of one, with what
+//! Random schedules of real lanes over a real SQL target: the simulator's source, rebalances, crashes at any await, zombies, resends and lost
+//! replies, with SQL instead of the target in memory; what dies is published. `SIM_SCHEDULES=n` runs n of them, from `SIM_FIRST` on; `SIM_SEED=s` replays the actions of one, with what
 //! became different in the target (the server's timing is its own).
 
+#[path = "schedules/judge.rs"]
+mod judge;
 #[path = "../../topology/tests/simulator/processors.rs"]
 mod processors;
 #[path = "../../topology/tests/simulator/source.rs"]
@@ -10,6 +12,8 @@ mod source;
 #[path = "conformance/target.rs"]
 #[allow(dead_code, unused_imports, unreachable_pub)] // shared with the conformance suite
 mod target;
+#[path = "schedules/troubled.rs"]
+mod troubled;
 
 use std::collections::BTreeMap;
 use std::sync::Mutex;
@@ -18,12 +22,12 @@ use std::time::{Duration, Instant};
 
 use processors::graph;
 use source::{BAD_FOR_TARGET, Fate, Sent, Source, USERS};
-use target::{Engine, Target};
-use tidelock_connect::sql::writer::{HeldLimits, SinkTable};
+use target::{Engine, Target, options};
+use tidelock_connect::sql::writer::{HeldLimits, SinkTable, SqlWriter, WriterOptions};
 use topology::batch::{SnapshotMode, WriteMode};
 use topology::clock::ManualClock;
-use topology::data::Value;
 use topology::driver::{Broker, Listener, Seed, TestDirection, Worker, mirror};
+use troubled::{Troubled, Troubles};
 
 /// Schedules on SQLite without `SIM_SCHEDULES`; on a server 15.
 const SCHEDULES_DEFAULT: u64 = 40;
@@ -47,6 +51,7 @@ struct Schedule<'a> {
     directions: Vec<(TestDirection, Vec<SinkTable>)>,
     workers: Vec<(usize, Worker, Listener)>,
     last_member: usize,
+    troubles: Troubles,
     /// Fate of every record of users by (partition, offset).
     fates: BTreeMap<(i32, i64), Fate>,
     actions: Vec<String>,
@@ -67,6 +72,7 @@ impl<'a> Schedule<'a> {
             directions,
             workers: Vec::new(),
             last_member: 0,
+            troubles: Troubles::new(seed.fork()),
             fates: BTreeMap::new(),
             actions: Vec::new(),
             last_look: variable("SIM_SEED").map(|_| Vec::new()),
@@ -78,7 +84,9 @@ impl<'a> Schedule<'a> {
         self.last_member += 1;
         let listener = Listener::default();
         let (settings, tables) = &self.directions[direction];
-        let sink = Box::new(self.target.writer_with(tables, HELD));
+        let options = WriterOptions { dead_letters: Some("dead".into()), ..options(tables, HELD) };
+        let connector = Troubled { inner: self.target.connector(), troubles: self.troubles.clone() };
+        let sink = Box::new(SqlWriter::new(Box::new(connector), options));
         let worker =
             Worker::start(self.last_member, settings, &mut self.broker, sink, &self.clock, &listener, &mut self.seed);
         self.workers.push((direction, worker.expect("the graph fits its topics"), listener));
@@ -117,6 +125,7 @@ impl<'a> Schedule<'a> {
             ("users", "SELECT id, row_id, version, name, blob_text FROM users".to_owned()),
             ("held", format!("SELECT {place}, {quote}offset{quote}, state, waits_for, attempts FROM tidelock_held")),
             ("moved", "SELECT * FROM tidelock_moved".to_owned()),
+            ("outbox", format!("SELECT {place}, seq FROM tidelock_outbox")),
         ] {
             now.extend(self.target.rows(&select).await.into_iter().map(|row| format!("{name} {row}")));
         }
@@ -176,7 +185,8 @@ impl<'a> Schedule<'a> {
                 let back = self.source.restart_connector(&mut self.seed);
                 self.actions.push(format!("connector restarts {back} events back"));
             }
-            945..970 => tokio::time::sleep(Duration::from_millis(1)).await,
+            945..950 => self.broker.time_out_transactions(),
+            950..970 => tokio::time::sleep(Duration::from_millis(1)).await,
             _ => {
                 let step = [1, 20, 500][self.seed.below(3)];
                 self.clock.advance(Duration::from_millis(step));
@@ -194,6 +204,7 @@ impl<'a> Schedule<'a> {
             self.act().await;
             self.look().await;
         }
+        self.troubles.end();
         while self.source.has_unsent() {
             let sent = self.source.send(&mut self.broker);
             self.note(sent);
@@ -225,12 +236,15 @@ impl<'a> Schedule<'a> {
                 continue;
             }
             self.clock.advance(Duration::from_millis(100));
+            self.broker.time_out_transactions();
             let mut left = self.lag().await;
             if left.is_empty() {
                 left = self.held().await;
-                if left.is_empty() {
+                let unpublished = self.unpublished().await;
+                if left.is_empty() && unpublished.is_empty() {
                     return self.judge().await;
                 }
+                left.extend(unpublished);
                 // Everything was read, so nothing more can come that a held row should wait for: try all of them at once, again and again.
                 if !self.is_any_due().await {
                     self.make_due().await;
@@ -299,57 +313,22 @@ impl<'a> Schedule<'a> {
         self.target.rows(&held).await
     }
 
-    async fn judge(&mut self) -> Result<(), String> {
-        let users = self.source.users.iter().map(|(key, user)| user.values(*key)).collect::<Vec<_>>();
-        let parents = self.source.parents.iter().map(|(key, version)| numbers(&[*key, *version])).collect::<Vec<_>>();
-        let children = self.source.children.iter();
-        let children = children.map(|(key, (version, parent))| numbers(&[*key, *version, *parent])).collect::<Vec<_>>();
-        for (table, columns, model) in [
-            ("users", "id, row_id, version, name, blob_text", users),
-            ("parents", "id, version", parents),
-            ("children", "id, version, parent", children),
-        ] {
-            let found = self.target.rows(&format!("SELECT {columns} FROM {table} ORDER BY id")).await;
-            let model: Vec<String> = model.iter().map(|row| text(row)).collect();
-            if found != model {
-                return Err(format!("table {table} differs:\n  source {model:?}\n  target {found:?}"));
-            }
-        }
+    /// Outputs that are stored and not published.
+    async fn unpublished(&mut self) -> Vec<String> {
         let quote = self.target.quote();
-        let place = format!("{quote}partition{quote}, {quote}offset{quote}");
-        let wanted = |fates: &[Fate]| {
-            let due = self.fates.iter().filter(|(_, fate)| fates.contains(fate));
-            due.map(|((partition, offset), _)| format!("{partition}|{offset}")).collect::<Vec<_>>()
-        };
-        let history = wanted(&[Fate::Applied, Fate::DeadInMirror]);
-        let dead = wanted(&[Fate::Dead, Fate::DeadInMirror]);
-        let found = self.target.rows(&format!("SELECT {place} FROM users_history ORDER BY {place}")).await;
-        if found != history {
-            return Err(format!("history differs:\n  wanted {history:?}\n  found {found:?}"));
-        }
-        let select = format!(
-            "SELECT {place} FROM tidelock_held WHERE state IN ('dead', 'superseded') AND class = 'data' AND direction = 'mirror' \
-             ORDER BY {place}"
-        );
-        let found = self.target.rows(&select).await;
-        if found != dead {
-            return Err(format!("dead letters differ:\n  wanted {dead:?}\n  found {found:?}"));
-        }
-        Ok(())
+        let outbox = format!("SELECT direction, topic, {quote}partition{quote}, seq FROM tidelock_outbox");
+        let stored = self.target.rows(&outbox).await;
+        let published = self.broker.outputs().iter().map(|output| {
+            let task = &output.task;
+            format!("{}|{}|{}|{}", task.direction, task.topic, task.partition, output.seq)
+        });
+        let published: Vec<String> = published.collect();
+        stored
+            .into_iter()
+            .filter(|output| !published.contains(output))
+            .map(|output| format!("output {output}"))
+            .collect()
     }
-}
-
-fn numbers(numbers: &[i64]) -> Vec<Value> {
-    numbers.iter().copied().map(Value::I64).collect()
-}
-
-fn text(row: &[Value]) -> String {
-    let cells = row.iter().map(|value| match value {
-        Value::I64(number) => number.to_string(),
-        Value::Text(text) => text.clone(),
-        other => format!("{other:?}"),
-    });
-    cells.collect::<Vec<_>>().join("|")
 }
 
 /// The mirror of three tables and the history of one, with the live columns.
@@ -369,9 +348,8 @@ async fn directions(seed: &mut Seed, target: &mut Target) -> Vec<(TestDirection,
              operation {text}, {quote}key{quote} {text}, {quote}row{quote} TEXT)"
         ),
     ];
-    for table in
-        ["children", "parents", "users", "users_history", "tidelock_progress", "tidelock_held", "tidelock_moved"]
-    {
+    let own = ["tidelock_progress", "tidelock_held", "tidelock_moved", "tidelock_outbox"];
+    for table in ["children", "parents", "users", "users_history"].iter().chain(&own) {
         target.run(&[&format!("DROP TABLE IF EXISTS {table}")]).await;
     }
     for statement in &statements {
@@ -401,6 +379,7 @@ async fn directions(seed: &mut Seed, target: &mut Target) -> Vec<(TestDirection,
         direction.topology = graph(&direction.topics);
         direction.settings.direction = name.into();
         direction.settings.group_id = name.into();
+        direction.settings.publishes = true;
         direction.settings.batch_rows_max = 1 + seed.below(8);
         direction.settings.snapshots = vec![SnapshotMode::Upsert; tables.len()];
         direction.settings.tables = tables.iter().map(|table| table.table.clone()).collect();
