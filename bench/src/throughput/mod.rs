@@ -1,7 +1,7 @@
 //! `bench/run throughput [--rows N] [--runs N] [--batch N] [--engines a,b] [--columns 10,15] [--json FILE]`
 //!
 //! Fills topics with real Avro envelopes, then measures, in one run on one machine: rows/s of a bare client that writes the same
-//! statements to the same table (the broker idle), and rows/s of a Tidelock lane with the whole topology and ledger. What counts is the
+//! statements to the same table in the same order (the broker idle), and rows/s of a Tidelock lane with the whole topology and ledger. What counts is the
 //! ratio; absolute numbers move with the machine. Each Tidelock run is a process of its own, so that its memory is its own.
 //!
 //! Needs the servers of `services/stack` and `eval "$(services/stack env)"`.
@@ -12,6 +12,8 @@ mod lanes;
 mod report;
 mod topic;
 mod workload;
+
+use std::sync::Arc;
 
 use engine::BenchEngine;
 use report::{Measured, Report};
@@ -81,10 +83,14 @@ pub(crate) fn main(arguments: &[String]) -> Result<(), String> {
         let workload = Workload::new(*columns);
         // One topic per number of columns and phase serves all engines.
         let topics = runtime.block_on(topic::fill(&workload, &options))?;
+        let mut orders = Vec::new();
+        for phase in [Phase::Insert, Phase::Update] {
+            orders.push(Arc::new(topic::arrival(&workload, phase, topics.of(phase), options.rows)?));
+        }
         for engine in &options.engines {
             let database = runtime.block_on(engine.create_database())?;
             for lanes in &options.lanes {
-                measure(&runtime, &options, *engine, &database, &workload, &topics, *lanes, &mut report)?;
+                measure(&runtime, &options, *engine, &database, &workload, &topics, &orders, *lanes, &mut report)?;
             }
             runtime.block_on(engine.drop_database(&database))?;
         }
@@ -105,6 +111,7 @@ fn measure(
     database: &str,
     workload: &Workload,
     topics: &topic::Topics,
+    orders: &[Arc<Vec<u64>>],
     lanes: usize,
     report: &mut Report,
 ) -> Result<(), String> {
@@ -113,9 +120,9 @@ fn measure(
     for run in 0..options.runs {
         // Bare and Tidelock take turns, so that a slow minute of the machine hits both.
         runtime.block_on(engine.create_table(database, workload))?;
-        for (phase, measured) in &mut measured {
+        for ((phase, measured), keys) in measured.iter_mut().zip(orders) {
             std::thread::sleep(REST);
-            let bare = bare::run(runtime, engine, database, workload, *phase, options, lanes)?;
+            let bare = bare::run(runtime, engine, database, workload, *phase, options, keys, lanes)?;
             measured.ceiling.push(bare);
         }
         runtime.block_on(engine.create_table(database, workload))?;

@@ -3,11 +3,14 @@
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use avro::{Event, RegistryClient, RegistryOptions, SourceBlock, TopicEncoder, TopicSource};
-use rdkafka::ClientConfig;
+use connect::kafka::{ClientSettings, consumer_config};
 use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, TopicReplication};
 use rdkafka::client::DefaultClientContext;
+use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
+use rdkafka::message::Message;
 use rdkafka::producer::{BaseProducer, BaseRecord, Producer};
+use rdkafka::{ClientConfig, Offset, TopicPartitionList};
 use topology::record::Operation;
 
 use super::Options;
@@ -120,6 +123,33 @@ async fn fill_one(workload: &Workload, phase: Phase, topic: &str, options: &Opti
         }
     }
     producer.flush(Duration::from_secs(120)).map_err(|error| error.to_string())
+}
+
+/// The keys of a phase in the order in which a consumer with Tidelock's settings gets them: runs of one partition, then of another. A bare
+/// client that wrote them in the order of the source's log would have fuller pages and a smaller table (InnoDB keeps rows by key), and would
+/// not have written the same.
+pub(crate) fn arrival(workload: &Workload, phase: Phase, topic: &str, rows: u64) -> Result<Vec<u64>, String> {
+    let fail = |error: KafkaError| format!("{topic} in its order: {error}");
+    let mut keys: Vec<_> = (0..PARTITIONS as u64)
+        .map(|partition| {
+            let keys = (0..rows).map(|index| workload.key(phase, index, rows));
+            keys.filter(move |id| id % PARTITIONS as u64 == partition)
+        })
+        .collect();
+    let settings = ClientSettings { brokers: kafka()?, options: Vec::new() };
+    let consumer: BaseConsumer = consumer_config(&settings, &format!("{topic}-order")).create().map_err(fail)?;
+    let mut places = TopicPartitionList::new();
+    for partition in 0..PARTITIONS {
+        places.add_partition_offset(topic, partition, Offset::Beginning).map_err(fail)?;
+    }
+    consumer.assign(&places).map_err(fail)?;
+    let mut order = Vec::with_capacity(rows as usize);
+    while (order.len() as u64) < rows {
+        let message = consumer.poll(Duration::from_secs(30)).ok_or_else(|| format!("{topic} ended too early"))?;
+        let partition = message.map_err(fail)?.partition() as usize;
+        order.extend(keys.get_mut(partition).and_then(Iterator::next));
+    }
+    Ok(order)
 }
 
 pub(crate) fn delete(runtime: &tokio::runtime::Runtime, topics: &Topics) -> Result<(), String> {
