@@ -22,6 +22,8 @@ mod rows;
 mod target;
 #[path = "conformance/types.rs"]
 mod types;
+#[path = "conformance/wake.rs"]
+mod wake;
 
 /// Runs one scenario on every engine: `conformance!(module::scenario);` makes a module of tests named by engine.
 #[macro_export]

@@ -3,7 +3,9 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 
-use rdkafka::admin::{AdminClient, AdminOptions, NewPartitions, NewTopic, TopicReplication};
+use rdkafka::admin::{
+    AdminClient, AdminOptions, AlterConfig, NewPartitions, NewTopic, ResourceSpecifier, TopicReplication,
+};
 use rdkafka::client::DefaultClientContext;
 use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer};
 use rdkafka::message::OwnedHeaders;
@@ -57,8 +59,7 @@ fn read_now(topic: &str) -> Vec<Published> {
     let mut open = BTreeMap::new();
     for partition in 0..partitions {
         list.add_partition_offset(topic, partition, Offset::Beginning).expect("a place");
-        let (_, high) = consumer.fetch_watermarks(topic, partition, Duration::from_secs(10)).expect("Kafka answers");
-        open.insert(partition, high);
+        open.insert(partition, end(&consumer, topic, partition));
     }
     consumer.assign(&list).expect("assigned");
     let mut records = Vec::new();
@@ -88,6 +89,18 @@ fn read_now(topic: &str) -> Vec<Published> {
     records
 }
 
+/// A partition that was made a moment ago has no leader yet.
+fn end(consumer: &BaseConsumer, topic: &str, partition: i32) -> i64 {
+    let deadline = Instant::now() + Duration::from_secs(20);
+    loop {
+        match consumer.fetch_watermarks(topic, partition, Duration::from_secs(10)) {
+            Ok((_, high)) => return high,
+            Err(error) => assert!(Instant::now() < deadline, "{topic}-{partition}: {error}"),
+        }
+        std::thread::sleep(Duration::from_millis(100));
+    }
+}
+
 fn partitions(consumer: &BaseConsumer, topic: &str) -> i32 {
     // Asking for one topic by its name would create it.
     let metadata = consumer.fetch_metadata(None, Duration::from_secs(10)).expect("Kafka answers");
@@ -102,9 +115,7 @@ pub async fn ends(topics: &[String]) -> BTreeMap<(String, i32), i64> {
         let mut ends = BTreeMap::new();
         for topic in topics {
             for partition in 0..partitions(&consumer, &topic) {
-                let (_, high) =
-                    consumer.fetch_watermarks(&topic, partition, Duration::from_secs(10)).expect("Kafka answers");
-                ends.insert((topic.clone(), partition), high);
+                ends.insert((topic.clone(), partition), end(&consumer, &topic, partition));
             }
         }
         ends
@@ -162,6 +173,13 @@ pub async fn grow(topic: &str, partitions: usize) {
     let grown = admin().create_partitions([&NewPartitions::new(topic, partitions)], &AdminOptions::new()).await;
     let grown = grown.expect("Kafka answers");
     assert!(grown.iter().all(Result::is_ok), "{grown:?}");
+}
+
+/// Sets `cleanup.policy` of a topic. One that is compacted refuses records without a key.
+pub async fn clean_up(topic: &str, policy: &str) {
+    let config = AlterConfig::new(ResourceSpecifier::Topic(topic)).set("cleanup.policy", policy);
+    let altered = admin().alter_configs([&config], &AdminOptions::new()).await.expect("Kafka answers");
+    assert!(altered.iter().all(Result::is_ok), "{altered:?}");
 }
 
 /// Throws away the records of a partition before an offset, as retention does.

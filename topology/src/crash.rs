@@ -26,6 +26,8 @@ const CLAIM: &str = "connect/src/sql/writer/claim.rs";
 const ATTEMPT: &str = "connect/src/sql/writer/attempt.rs";
 const HELD: &str = "connect/src/sql/writer/held_store.rs";
 const RELEASE: &str = "connect/src/sql/writer/release.rs";
+const OUTBOX: &str = "connect/src/sql/writer/outbox.rs";
+const TRANSACTION: &str = "connect/src/kafka/transaction.rs";
 
 /// All points, in the order in which a record meets them.
 pub const POINTS: &[Point] = &[
@@ -39,12 +41,18 @@ pub const POINTS: &[Point] = &[
     at(ATTEMPT, "after_write", "rows of one table are written"),
     at(ATTEMPT, "after_delete", "rows of one table are deleted"),
     at(HELD, "held_stored", "rows that must wait are stored"),
+    at(OUTBOX, "outputs_stored", "outputs are stored and numbered"),
     at(ATTEMPT, "before_commit", "everything is written, nothing is committed"),
     at(ATTEMPT, "after_commit", "the batch is committed, the lane does not know it"),
     at(POLL, "before_group_offsets", "a batch is applied, the group's advisory offsets do not say so"),
     at(POLL, "after_group_offsets", "the group's advisory offsets are under way"),
     at(RELEASE, "release_written", "held rows are written, and still held"),
     at(RELEASE, "release_deleted", "held rows are written and no longer held, nothing is committed"),
+    at(TRANSACTION, "before_produce", "a Kafka transaction is open and empty"),
+    at(TRANSACTION, "after_produce", "outputs are on their topics, not committed"),
+    at(TRANSACTION, "after_send_offsets", "how far is published is part of the transaction, which is not committed"),
+    at(TRANSACTION, "after_kafka_commit", "outputs are published, and still stored"),
+    at(OUTBOX, "outputs_deleted", "what is published is stored no more"),
 ];
 
 /// Dies or freezes here if the environment says so.

@@ -15,6 +15,7 @@ use super::topic::PARTITIONS;
 use super::workload::{Phase, TABLE, Workload};
 
 /// Rows per second of all connections together.
+#[allow(clippy::too_many_arguments)]
 pub(crate) fn run(
     runtime: &tokio::runtime::Runtime,
     engine: BenchEngine,

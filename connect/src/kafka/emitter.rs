@@ -32,6 +32,17 @@ const ANSWER_TIMEOUT: Duration = Duration::from_secs(10);
 /// First limit once the brokers have refused an output for its size; halved each time that is not enough.
 const VALUE_BYTES_MAX: usize = 512 * 1024;
 
+/// What brokers say to a member or producer that is not the present one.
+const OUTDATED: [RDKafkaErrorCode; 7] = [
+    RDKafkaErrorCode::IllegalGeneration,
+    RDKafkaErrorCode::UnknownMemberId,
+    RDKafkaErrorCode::RebalanceInProgress,
+    RDKafkaErrorCode::FencedInstanceId,
+    RDKafkaErrorCode::InvalidProducerEpoch,
+    RDKafkaErrorCode::ProducerFenced,
+    RDKafkaErrorCode::Fenced,
+];
+
 /// Wait after brokers that did not answer.
 const ASK_AGAIN: Duration = Duration::from_millis(500);
 
@@ -71,7 +82,12 @@ pub(super) enum Told {
     /// The brokers do not say what is published; asked again.
     Unreachable(Error),
     /// Not known whether published; the job is to be sent again, with fresh metadata of the group.
-    Failed(Error),
+    Failed {
+        /// Why.
+        error: Error,
+        /// The brokers refused it because the group or another producer has moved on, as happens at every rebalance.
+        is_outdated: bool,
+    },
 }
 
 /// The thread. It ends when this is dropped.
@@ -163,7 +179,8 @@ impl Worker {
                         if code_of(&error) == Some(RDKafkaErrorCode::MessageSizeTooLarge) {
                             self.value_bytes_max = (self.value_bytes_max / 2).min(VALUE_BYTES_MAX);
                         }
-                        Told::Failed(fault(what, error))
+                        let is_outdated = code_of(&error).is_some_and(|code| OUTDATED.contains(&code));
+                        Told::Failed { error: fault(what, error), is_outdated }
                     }
                 };
                 if outgoing.send(told).is_err() {

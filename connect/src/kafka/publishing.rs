@@ -111,14 +111,15 @@ impl PollLoop<'_> {
                     self.lane.job_done(&job, &done.upto);
                 }
                 Told::Unreachable(error) => self.observer.publishing(Some(&error)),
-                Told::Failed(error) => {
+                Told::Failed { error, is_outdated } => {
                     publishing.is_busy = false;
                     publishing.attempt += 1;
-                    // The first may be a rebalance: the broker refuses what the group has moved on from.
-                    if publishing.attempt > 1 {
+                    // Once is a rebalance.
+                    let is_trouble = !is_outdated || publishing.attempt > 1;
+                    if is_trouble {
                         self.observer.publishing(Some(&error));
                     }
-                    if publishing.attempt > 1 && publishing.attempt.is_power_of_two() {
+                    if is_trouble && publishing.attempt.is_power_of_two() {
                         tracing::warn!(
                             lane = %self.setup.name, attempt = publishing.attempt, %error,
                             "cannot publish; trying again"

@@ -31,6 +31,7 @@ pub(crate) fn transact<'a>(
     group: &ConsumerGroupMetadata,
 ) -> Result<(), Failed> {
     producer.begin_transaction().map_err(|error| ("cannot begin a transaction", error))?;
+    topology::crash::point("before_produce");
     let deadline = Instant::now() + DELIVERY_TIMEOUT;
     let late = || KafkaError::MessageProduction(RDKafkaErrorCode::MessageTimedOut);
     for mut message in records {
@@ -52,10 +53,14 @@ pub(crate) fn transact<'a>(
         }
         producer.poll(Duration::from_millis(1));
     }
+    topology::crash::point("after_produce");
     producer
         .send_offsets_to_transaction(offsets, group, REPLY_TIMEOUT)
         .map_err(|error| ("cannot store the progress", error))?;
-    producer.commit_transaction(Timeout::Never).map_err(|error| ("cannot commit the transaction", error))
+    topology::crash::point("after_send_offsets");
+    producer.commit_transaction(Timeout::Never).map_err(|error| ("cannot commit the transaction", error))?;
+    topology::crash::point("after_kafka_commit");
+    Ok(())
 }
 
 /// The broker's code in an error.

@@ -22,13 +22,14 @@ pub(crate) fn classify(description: &'static str, detail: &str, error: sqlx::Err
                 return SqlError::unknown(made(ErrorKind::Environment).with_source(sqlx::Error::Database(database)));
             };
             let (number, state) = (mysql.number(), mysql.code().unwrap_or("HY000").to_owned());
-            let (constraint, parent) = (constraint(number, mysql.message()), parent(number, mysql.message()));
+            let constraint = constraint(number, mysql.message());
+            let other_table = other_table(number, mysql.message());
             let kind = kind(number, &state);
             let ours = made(kind.unwrap_or(ErrorKind::Environment)).with_code(format!("{number} {state}"));
             let theirs = sqlx::Error::Database(database);
             match kind {
                 Some(kind) => {
-                    SqlError { constraint, parent, ..SqlError::known(SqlError::with_text(kind, ours, theirs)) }
+                    SqlError { constraint, other_table, ..SqlError::known(SqlError::with_text(kind, ours, theirs)) }
                 }
                 None => SqlError::unknown(ours.with_source(theirs)),
             }
@@ -72,12 +73,13 @@ fn constraint(number: u16, message: &str) -> Option<Arc<str>> {
     }
 }
 
-/// The parent table that a row wants to be in (1452); for 1451 the row is the parent itself and children are in the way.
-fn parent(number: u16, message: &str) -> Option<Arc<str>> {
-    if number != 1452 {
-        return None;
-    }
-    let rest = message.rsplit_once(" REFERENCES ")?.1;
+/// The parent table that a row wants to be in (1452); the child whose rows are in the way of a change of their parent (1451).
+fn other_table(number: u16, message: &str) -> Option<Arc<str>> {
+    let rest = match number {
+        1451 => message.split_once(" fails (")?.1,
+        1452 => message.rsplit_once(" REFERENCES ")?.1,
+        _ => return None,
+    };
     let first = quoted(rest)?;
     let after = rest.get(first.len() + 2..)?;
     match after.strip_prefix('.') {
@@ -166,8 +168,15 @@ mod tests {
         let message = "Cannot add or update a child row: a foreign key constraint fails (`d`.`posts`, CONSTRAINT `fk` FOREIGN KEY \
                        (`user_id`) REFERENCES `users` (`id`) ON DELETE CASCADE)";
         assert_eq!(constraint(1452, message).as_deref(), Some("fk"));
-        assert_eq!(parent(1452, message).as_deref(), Some("users"));
-        assert_eq!(parent(1452, &message.replace("`users`", "`other`.`users`")).as_deref(), Some("other.users"));
-        assert_eq!(parent(1451, message), None);
+        assert_eq!(other_table(1452, message).as_deref(), Some("users"));
+        assert_eq!(other_table(1452, &message.replace("`users`", "`other`.`users`")).as_deref(), Some("other.users"));
+        assert_eq!(other_table(1062, message), None);
+    }
+
+    #[test]
+    fn children_that_are_in_the_way_are_named() {
+        let message = "Cannot delete or update a parent row: a foreign key constraint fails (`d`.`posts`, CONSTRAINT `fk` FOREIGN KEY \
+                       (`user_id`) REFERENCES `users` (`id`))";
+        assert_eq!(other_table(1451, message).as_deref(), Some("d.posts"));
     }
 }

@@ -39,11 +39,13 @@ pub(super) fn classify(description: &'static str, detail: &str, error: sqlx::Err
         }
     }
     let constraint: Option<Arc<str>> = server.constraint().map(Arc::from);
+    // Of both ends of a foreign key PostgreSQL names the child; which end the row is on, the writer knows.
+    let other_table = server.table().filter(|_| code == "23503").map(Arc::from);
     let kind = kind_of(&code);
     let ours = Error::new(kind.unwrap_or(ErrorKind::Environment), Stage::Write, description, place).with_code(code);
     match kind {
-        Some(kind) => SqlError { constraint, ..SqlError::known(SqlError::with_text(kind, ours, error)) },
-        None => SqlError { constraint, ..SqlError::unknown(ours.with_source(error)) },
+        Some(kind) => SqlError { constraint, other_table, ..SqlError::known(SqlError::with_text(kind, ours, error)) },
+        None => SqlError { constraint, other_table, ..SqlError::unknown(ours.with_source(error)) },
     }
 }
 

@@ -14,21 +14,21 @@ pub struct SqlError {
     pub known: bool,
     /// Name of the constraint that refused the row, where the engine tells it.
     pub constraint: Option<Arc<str>>,
-    /// The parent table a foreign key wants a row in, where the engine tells it (MySQL's message); the writer otherwise looks
-    /// `constraint` up in the table's description.
-    pub parent: Option<Arc<str>>,
+    /// The table at the other end of a foreign key that refused the row, where the engine tells it: the parent that has no such row, or a
+    /// child that still has some. The writer looks `constraint` up among the table's own first.
+    pub other_table: Option<Arc<str>>,
 }
 
 impl SqlError {
     /// An error whose code is in the engine's table, or that is ours.
     pub fn known(error: Error) -> SqlError {
-        SqlError { error, known: true, constraint: None, parent: None }
+        SqlError { error, known: true, constraint: None, other_table: None }
     }
 
     /// An error that nobody has classified.
     pub fn unknown(mut error: Error) -> SqlError {
         error.kind = ErrorKind::Environment;
-        SqlError { error, known: false, constraint: None, parent: None }
+        SqlError { error, known: false, constraint: None, other_table: None }
     }
 
     /// `ours` with what the server said, unless it said it of a row: such texts hold values (`Duplicate entry 'a@b' for key`), and

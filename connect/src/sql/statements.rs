@@ -50,7 +50,7 @@ const PROGRESS_COLUMNS: [(&str, OwnType); 12] = [
 ];
 
 /// All columns of `tidelock_held` in order: type and whether NULL may stand there. Rows are inserted in this layout.
-pub const HELD_COLUMNS: [(&str, OwnType, bool); 25] = [
+pub const HELD_COLUMNS: [(&str, OwnType, bool); 26] = [
     ("pipeline", Name, false),
     ("direction", Name, false),
     ("topic", Name, false),
@@ -69,6 +69,7 @@ pub const HELD_COLUMNS: [(&str, OwnType, bool); 25] = [
     ("first_failed_at_ms", Int64, false),
     ("retry_at_ms", Int64, false),
     ("waits_for", Name, true),
+    ("waits_for_key", Int64, true),
     ("timestamp_ms", Int64, false),
     ("raw_key", Bytes, true),
     ("raw_value", Bytes, true),
@@ -195,7 +196,8 @@ pub struct Statements {
     pub held_keys: String,
     /// task, offset, ordinal → attempts, first_failed_at_ms.
     pub held_age: String,
-    /// One more attempt failed: state, class, code, message, retry_at_ms, waits_for, task, offset, ordinal.
+    /// One more attempt failed: state, class, code, message, retry_at_ms, waits_for, waits_for_key, task, offset,
+    /// ordinal.
     pub held_fail: String,
     /// Followers of a key become due (rule H3): task, key_hash.
     pub held_retry_followers: String,
@@ -217,7 +219,9 @@ pub struct Statements {
     pub held_hold_behind: String,
     /// task, age in ms: history that nobody needs any more.
     pub held_purge: String,
-    /// A parent came (rule H2): waits_for.
+    /// Rule H2: waits_for → keys that parked rows wait for and that are not due; NULL if they do not say which.
+    pub held_wanted: String,
+    /// All that waits for something is due (rule H2): waits_for.
     pub held_wake: String,
     /// pipeline, direction, pair → state, locked.
     pub moved_read: String,
@@ -293,7 +297,8 @@ impl Statements {
             held_age: text("SELECT [attempts], [first_failed_at_ms] FROM [tidelock_held] WHERE {held}"),
             held_fail: text(
                 "UPDATE [tidelock_held] SET [attempts] = [attempts] + 1, [state] = {name}, [class] = {name}, [code] = {name}, \
-                 [message] = {text}, [retry_at_ms] = {i64}, [waits_for] = {name} WHERE {held}",
+                 [message] = {text}, [retry_at_ms] = {i64}, [waits_for] = {name}, [waits_for_key] = {i64} \
+                 WHERE {held}",
             ),
             held_retry_followers: text(&format!(
                 "UPDATE [tidelock_held] SET [retry_at_ms] = {{now}} {FOLLOWERS} AND [retry_at_ms] > {{now}}"
@@ -323,6 +328,10 @@ impl Statements {
             )),
             held_purge: text(
                 "DELETE FROM [tidelock_held] WHERE {task} AND [state] = 'superseded' AND [first_failed_at_ms] < {now} - {i64}",
+            ),
+            held_wanted: text(
+                "SELECT DISTINCT [waits_for_key] FROM [tidelock_held] WHERE [waits_for] = {name} AND [state] = 'parked' \
+                 AND [retry_at_ms] > {now}",
             ),
             held_wake: text(
                 "UPDATE [tidelock_held] SET [retry_at_ms] = {now} WHERE [waits_for] = {name} AND [state] = 'parked' \
@@ -367,6 +376,21 @@ pub(crate) fn due_text(dialect: &dyn Dialect, tasks: usize) -> String {
              FROM [tidelock_held] {} AND [state] IN ('parked', 'queued', 'replay') AND [retry_at_ms] <= {{now}} \
              ORDER BY [topic], [partition], [offset], [ordinal] LIMIT {{i64}}",
             some_tasks(tasks)
+        ),
+    )
+}
+
+/// What waits for one of some keys, or does not say for which, is due (rule H2): waits_for, waits_for_key…
+pub(crate) fn wake_text(dialect: &dyn Dialect, keys: usize) -> String {
+    let keys = match keys {
+        0 => String::new(),
+        keys => format!(" OR [waits_for_key] IN ({})", vec!["{i64}"; keys].join(", ")),
+    };
+    expand(
+        dialect,
+        &format!(
+            "UPDATE [tidelock_held] SET [retry_at_ms] = {{now}} WHERE [waits_for] = {{name}} AND [state] = 'parked' \
+             AND [retry_at_ms] > {{now}} AND ([waits_for_key] IS NULL{keys})"
         ),
     )
 }
@@ -421,7 +445,7 @@ fn create(dialect: &dyn Dialect) -> Vec<String> {
         table(HELD, held, key(&["pipeline", "direction", "topic", "partition", "offset", "ordinal"])),
         table(MOVED, moved, key(&["pipeline", "direction", "pair"])),
         table(OUTBOX, outbox, key(&["pipeline", "direction", "topic", "partition", "seq"])),
-        index("tidelock_held_waits_for", &["waits_for"]),
+        index("tidelock_held_waits_for", &["waits_for", "waits_for_key"]),
         index("tidelock_held_due", &["state", "retry_at_ms"]),
     ]
 }

@@ -304,14 +304,20 @@ async fn a_unique_violation_is_tried_at_once_after_one_and_after_two_seconds_and
     let wait = "SELECT attempts, retry_at_ms - first_failed_at_ms FROM tidelock_held WHERE entity = 'users'";
     assert_eq!(target.rows(wait).await, ["1|1000"]);
     let again = [(1, 0, user(2, "taken").to_vec())];
-    let make_due = "UPDATE tidelock_held SET retry_at_ms = 0 WHERE entity = 'users'";
-    target.run(&[make_due]).await;
+    let set = |what: &str| format!("UPDATE tidelock_held SET retry_at_ms = 0{what} WHERE entity = 'users'");
+    let one_second_later = set(", first_failed_at_ms = first_failed_at_ms - 1000");
+    target.run(&[&one_second_later]).await;
     release(&mut writer, &claims, &tables, &again).await;
     let second: Vec<String> = target.rows(wait).await[0].split('|').map(str::to_owned).collect();
     assert_eq!(second[0], "2");
     let waited: i64 = second[1].parse().unwrap();
-    assert!((2000..60_000).contains(&waited), "two seconds after the second try: {waited}");
-    target.run(&[make_due]).await;
+    assert!((3000..60_000).contains(&waited), "two seconds after the second try: {waited}");
+    // A try that something else caused is none of the three.
+    target.run(&[&set("")]).await;
+    release(&mut writer, &claims, &tables, &again).await;
+    assert!(target.rows(wait).await[0].starts_with("3|"));
+    target.run(&["UPDATE tidelock_held SET attempts = 2 WHERE entity = 'users'"]).await;
+    target.run(&[&one_second_later, &one_second_later]).await;
     release(&mut writer, &claims, &tables, &again).await;
     assert_eq!(
         target.rows("SELECT entity, state, class, attempts FROM tidelock_held ORDER BY 1").await,

@@ -1,5 +1,6 @@
 //! A crash at every point of `topology::crash`: one worker per point is killed there (SIGKILL, by itself), and the next one ends where the
-//! source is, with every record of the topics in the history once. A point that is never reached fails the test.
+//! source is, with every record of the topics in the history once, and what can't be written once on the dead-letter topic. A point that
+//! is never reached fails the test.
 //!
 //! All of them read the same topics, each with a pipeline and a target database of its own, so they can be killed side by side.
 
@@ -25,8 +26,11 @@ const STOP_LIMIT: Duration = Duration::from_secs(40);
 /// Workers that start at the same time.
 const AT_ONCE: usize = 6;
 const TABLES: [&str; 2] = ["accounts", "purchases"];
-const ROWS: [&str; 2] =
-    ["SELECT id, name FROM accounts ORDER BY id", "SELECT id, account_id, amount FROM purchases ORDER BY id"];
+/// Without the row that the target refuses.
+const ROWS: [&str; 2] = [
+    "SELECT id, name FROM accounts ORDER BY id",
+    "SELECT id, account_id, amount FROM purchases WHERE amount < 1000000 ORDER BY id",
+];
 
 const CONFIG: &str = r#"
 pipeline: "${PIPELINE}"
@@ -44,6 +48,7 @@ links:
     entities:
       accounts_history: { tables: { mysql: accounts, postgres: history }, mode: append }
       purchases_history: { tables: { mysql: purchases, postgres: history }, mode: append }
+tuning: { dead: { ratio: 1, run_length: 100000 } }
 "#;
 
 /// No foreign key here, so that a child can come long before its parent.
@@ -52,11 +57,12 @@ CREATE TABLE purchases (id INT PRIMARY KEY, account_id INT NOT NULL, amount DECI
 INSERT INTO accounts VALUES (1000, 'before')";
 
 const RIGHT_SCHEMA: &str = "CREATE TABLE accounts (id int PRIMARY KEY, name varchar(40) NOT NULL);
-CREATE TABLE purchases (id int PRIMARY KEY, account_id int NOT NULL REFERENCES accounts (id), amount numeric(12,2) NOT NULL);
+CREATE TABLE purchases (id int PRIMARY KEY, account_id int NOT NULL REFERENCES accounts (id), amount numeric(12,2) NOT NULL
+  CHECK (amount < 1000000));
 CREATE TABLE history (topic varchar(200) NOT NULL, partition int NOT NULL, \"offset\" bigint NOT NULL,
   operation varchar(1) NOT NULL, key jsonb, row jsonb)";
 
-/// Inserts, updates, deletes, a key change, and a child whose parent is not there, with a change behind it.
+/// Inserts, updates, deletes, a key change, a row that the target refuses, and a child whose parent is not there, with a change behind it.
 const CHANGES: &str = "
 INSERT INTO accounts VALUES (1, 'a'), (2, 'b'), (3, 'c'), (4, 'd'), (5, 'e'), (6, 'f'), (7, 'g'), (8, 'h');
 INSERT INTO purchases VALUES (1, 1, 1.10), (2, 2, 2.20), (3, 3, 3.30), (4, 4, 4.40), (5, 5, 5.50);
@@ -65,6 +71,7 @@ UPDATE purchases SET amount = amount + 1 WHERE id < 4;
 DELETE FROM purchases WHERE id = 5;
 DELETE FROM accounts WHERE id IN (5, 8);
 UPDATE accounts SET id = 70 WHERE id = 7;
+INSERT INTO purchases VALUES (901, 1, 1000000);
 INSERT INTO purchases VALUES (900, 777, 9.00);
 UPDATE purchases SET amount = 9.99 WHERE id = 900";
 
@@ -131,9 +138,21 @@ impl Trial {
     fn start(&mut self, pair: &Pair, crash_at: &[(&str, &str)]) {
         let mut variables = pair.running.variables.clone();
         variables.insert("PIPELINE".to_owned(), self.name.clone());
+        if self.has_letters() {
+            variables.insert("TIDELOCK_KAFKA__DEAD_LETTERS".to_owned(), self.letters());
+        }
         variables.insert("POSTGRES_URL".to_owned(), Server::Postgres.url(Role::Writer, &self.name));
         variables.extend(crash_at.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())));
         self.worker = Some(Worker::start(&self.name, pair.config(), &variables, &[]));
+    }
+
+    /// With dead letters, the group's offsets are part of the transactions that publish them.
+    fn has_letters(&self) -> bool {
+        !self.point.name.ends_with("_group_offsets")
+    }
+
+    fn letters(&self) -> String {
+        format!("{}-letters", self.name)
     }
 
     fn start_to_be_killed(&mut self, pair: &Pair) {
@@ -179,8 +198,18 @@ impl Trial {
             })
             .await;
         }
-        let waiting = "SELECT count(*) FROM tidelock_held WHERE state <> 'superseded'";
-        self.target.shows_within(CATCH_UP, waiting, &["0"]).await;
+        let held = "SELECT state FROM tidelock_held WHERE state <> 'superseded'";
+        self.target.shows_within(CATCH_UP, held, &["dead"]).await;
+    }
+
+    async fn has_the_dead_letter_once(&self) {
+        let topic = self.letters();
+        eventually(CATCH_UP, &format!("killed at {}: the dead letter", self.point.name), || async {
+            let letters = topic::read(&topic).await.len();
+            let stored = self.target.rows("SELECT seq FROM tidelock_outbox").await.len();
+            if (letters, stored) == (1, 0) { Ok(()) } else { Err(format!("{letters} letters, {stored} in the outbox")) }
+        })
+        .await;
     }
 
     async fn has_each_record_once(&self, expected: &[String]) {
@@ -237,7 +266,7 @@ async fn every_point_kills_its_worker_and_the_next_one_ends_where_the_source_is(
         trial.killed().await;
         trial.start(&pair, &[]);
     }
-    // then each target ends where the source is, nothing waits any more, and its history has each record once.
+    // then each target ends where the source is, nothing waits any more, its history has each record once, and so has the dead-letter topic.
     let mut trials: Vec<Trial> = early.into_iter().chain(late).collect();
     for trial in &trials {
         trial.is_where_the_source_is(&pair).await;
@@ -246,6 +275,9 @@ async fn every_point_kills_its_worker_and_the_next_one_ends_where_the_source_is(
     assert!(expected.len() > 30, "{expected:?}");
     for trial in &mut trials {
         trial.has_each_record_once(&expected).await;
+        if trial.has_letters() {
+            trial.has_the_dead_letter_once().await;
+        }
         let mut worker = trial.worker.take().expect("started");
         assert_eq!(worker.terminate(STOP_LIMIT), 0, "{}", worker.log_tail());
         trial.target.close().await;

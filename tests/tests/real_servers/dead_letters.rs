@@ -10,6 +10,7 @@ use tidelock_tests::example::MYSQL_POSTGRES;
 use tidelock_tests::goods;
 use tidelock_tests::group::Group;
 use tidelock_tests::pair::Pair;
+use tidelock_tests::scenario::scenario;
 use tidelock_tests::topic::{self, Published};
 use tidelock_tests::wait::eventually;
 
@@ -23,6 +24,7 @@ async fn dead_letters_are_published_exactly_once() {
     let mut group = Group::of(prepare().await);
     group.show(a_dead_letter_has_the_original_bytes_and_says_why).await;
     group.show(dead_letters_are_there_once_though_workers_are_killed).await;
+    group.show(a_topic_that_takes_no_dead_letters_delays_them_and_nothing_else).await;
     group.end().await;
 }
 
@@ -162,4 +164,49 @@ async fn dead_letters_are_there_once_though_workers_are_killed(pair: Arc<Pair>) 
     let doubled: Vec<_> = times.iter().filter(|(_, times)| **times > 1).collect();
     assert!(doubled.is_empty(), "published more than once: {doubled:?}");
     assert_eq!(times.keys().copied().collect::<BTreeSet<_>>(), bad);
+}
+
+async fn a_topic_that_takes_no_dead_letters_delays_them_and_nothing_else(pair: Arc<Pair>) {
+    let _scenario = scenario(
+        "F010",
+        Some("the partition goes on: its dead letters are safe in the target until the topic is back"),
+    );
+    // Given a topic of dead letters that refuses them (one broker can't be without its only partition; a compacted topic without their keys
+    // will do), and records that belong there
+    topic::clean_up(&letters(&pair), "compact").await;
+    let broken = |partition, id| Published { key: None, ..broken(partition, id) };
+    let before = topic::read(&letters(&pair)).await.len();
+    let records = [broken(0, 9_001), goods::row(0, 9_002, 1), broken(1, 9_003), goods::row(1, 9_004, 1)];
+    topic::produce(&goods::topic(&pair), &records, 1).await;
+    // when
+    let rows = "SELECT id FROM goods WHERE id >= 9000 ORDER BY id";
+    pair.right.shows(rows, &["9002", "9004"]).await;
+    // then all else is applied, they wait in the target, and whoever watches is told.
+    pair.right.shows("SELECT count(*) FROM tidelock_outbox", &["2"]).await;
+    eventually(Duration::from_secs(120), "a lane says that it cannot publish", || async {
+        let pages = pair.replies("/metrics").await.into_iter().flatten().map(|(_, page)| page).collect::<String>();
+        let is_down = pages.lines().any(|line| line.starts_with("tidelock_publishing_up{") && line.ends_with(" 0"));
+        if is_down { Ok(()) } else { Err(pages) }
+    })
+    .await;
+    // A worker is killed meanwhile; another one takes over what it could not publish.
+    pair.kill_worker(0).await;
+    pair.start_worker().await;
+    let later = [broken(0, 9_005), goods::row(0, 9_006, 1)];
+    topic::produce(&goods::topic(&pair), &later, 1).await;
+    pair.right.shows(rows, &["9002", "9004", "9006"]).await;
+    assert_eq!(topic::read(&letters(&pair)).await.len(), before);
+    // When the topic takes records again, each is there once.
+    topic::clean_up(&letters(&pair), "delete").await;
+    eventually(Duration::from_secs(120), "the outbox is empty", || async {
+        let left = pair.right.rows("SELECT seq FROM tidelock_outbox").await;
+        if left.is_empty() { Ok(()) } else { Err(format!("{left:?}; {}", pair.diagnosis().await)) }
+    })
+    .await;
+    let letters = topic::read(&letters(&pair)).await;
+    let mut values: Vec<_> = letters.iter().skip(before).map(|letter| letter.value.clone()).collect();
+    values.sort();
+    let mut expected = [&records[0], &records[2], &later[0]].map(|record| record.value.clone());
+    expected.sort();
+    assert_eq!(values, expected);
 }

@@ -16,6 +16,7 @@ use super::moves::half_waits;
 use super::rows::{self, MoveNotes, Writing};
 use super::slow::FailedChange;
 use super::tables::EntityTable;
+use super::wake::Woken;
 use super::{Failure, SqlWriter};
 use crate::sql::dialect::quote_table;
 use crate::sql::error::SqlError;
@@ -26,8 +27,8 @@ pub(crate) struct Progress {
     pub(crate) counts: Vec<OutcomeCounts>,
     /// Rows to put into `tidelock_held`, and what changes in the memory of held keys.
     pub(crate) holding: Holding,
-    /// Entities that got rows, for waking children (rule H2).
-    pub(crate) written: Vec<usize>,
+    /// Entities whose changes may let rows of other tables be written (rule H2).
+    pub(crate) written: Vec<(usize, Woken)>,
     /// What other halves of key changes wait for.
     pub(crate) wakes: Vec<Arc<str>>,
     /// Outputs were stored (rule O1).
@@ -48,10 +49,13 @@ impl Progress {
         }
     }
 
-    pub(crate) fn note_written(&mut self, entity: usize) {
-        if !self.written.contains(&entity) {
-            self.written.push(entity);
-        }
+    /// What waits for rows of this entity may be written now.
+    pub(crate) fn woken(&mut self, entity: usize) -> &mut Woken {
+        let at = self.written.iter().position(|(other, _)| *other == entity).unwrap_or_else(|| {
+            self.written.push((entity, Woken::default()));
+            self.written.len() - 1
+        });
+        &mut self.written[at].1
     }
 
     /// `records` of this entity did not take effect.
@@ -281,14 +285,20 @@ impl SqlWriter {
                 progress.holding.note_passed(&self.held, table, batch, change);
             }
         }
-        if matches!(group.kind, Append | Check | Delete) {
+        if matches!(group.kind, Append | Check) {
             return Ok(());
         }
         let advance = self.options.advance_sequences;
         let session = self.session.as_deref_mut().expect("enter() opened a session");
         let table = self.tables[entity].as_mut().expect("planned before BEGIN");
-        if table.plan.description.referenced {
-            progress.note_written(entity);
+        // Children wait for rows of their parents; what a parent's row becomes may wait for its children to go.
+        if table.plan.description.referenced && group.kind != Delete {
+            progress.woken(entity).rows(table, batch, &group.changes);
+        } else if !table.plan.description.foreign_keys.is_empty() {
+            progress.woken(entity);
+        }
+        if group.kind == Delete {
+            return Ok(());
         }
         if advance && !table.sequence_marks.is_empty() {
             let rows = group.changes.iter().map(|change| change.row);
@@ -335,6 +345,7 @@ impl SqlWriter {
             .await
             .map_err(|error| Failure::Failed(error.error))?;
         progress.counts[index].applied += 1;
+        progress.woken(index);
         progress.holding.is_stale = true;
         let span = usize::from(batch.span_of_slot[usize::from(record.slot.0)]);
         progress.holding.truncated.push((span, index, record.offset));
@@ -357,14 +368,14 @@ impl SqlWriter {
 
     /// After COMMIT: memory of held keys, wake-ups, counts.
     fn settle(&mut self, batch: &ChangeBatch, progress: Progress) -> Applied {
-        for entity in progress.written {
-            if let Some(table) = &self.tables[entity]
-                && !self.wakes.contains(&table.parent_name)
-            {
-                self.wakes.push(table.parent_name.clone());
+        for (entity, woken) in progress.written {
+            if let Some(table) = &self.tables[entity] {
+                self.wakes.add(table.parent_name.clone(), woken);
             }
         }
-        self.wakes.extend(progress.wakes);
+        for other_half in progress.wakes {
+            self.wakes.add(other_half, Woken::all());
+        }
         if progress.holding.is_stale {
             self.stale.extend(batch.spans.iter().map(|span| span.task.clone()));
         }

@@ -51,6 +51,8 @@ pub(crate) struct HeldRecord {
     pub(crate) code: Option<String>,
     pub(crate) message: String,
     pub(crate) waits_for: Option<Arc<str>>,
+    /// Hash of the parent's key, where it is known.
+    pub(crate) waits_for_key: Option<u64>,
 }
 
 /// A key that a later change was written of.
@@ -189,6 +191,7 @@ impl Holding {
             code: None,
             message: "waits behind an earlier change of its key".to_owned(),
             waits_for: half.or_else(|| is_delete.then(|| QUEUED_DELETE.into())),
+            waits_for_key: None,
         });
     }
 
@@ -215,13 +218,14 @@ impl Holding {
             code: Some(HALF_WAITS.to_owned()),
             message: "the other half of the key change has not come yet".to_owned(),
             waits_for: Some(waits_for),
+            waits_for_key: None,
         }));
         for record in records {
             self.queue(batch, entity, record, key_hash, None);
         }
     }
 
-    /// Holds one record that failed: parked or dead by its kind. `half`: what half a key change waits for.
+    /// Holds one record that failed: parked or dead by its kind. `half`: what half a key change waits for, unless it waits for another table.
     #[allow(clippy::too_many_arguments)] // all of them name one record and why
     pub(crate) fn hold(
         &mut self,
@@ -241,7 +245,8 @@ impl Holding {
         } else {
             self.note_dead(key, batch.records[record].offset);
         }
-        let waits_for = half.or_else(|| waits_for(table, &error));
+        let waits_for = waits_for(table, &error).or(half);
+        let waits_for_key = table.parent_key_hash(&batch.arena, change, &error);
         self.rows.push(HeldRecord {
             record,
             entity,
@@ -252,6 +257,7 @@ impl Holding {
             message: message(&error.error),
             code: error.error.code,
             waits_for,
+            waits_for_key,
         });
     }
 
@@ -362,15 +368,12 @@ pub(crate) fn message(error: &Error) -> String {
     error.to_string()
 }
 
-/// Name of the table whose row is missing, as far as it is known.
+/// Name of the table that has to change first, as far as it is known: the parent's, or that of children that are in the way.
 pub(crate) fn waits_for(table: &EntityTable, error: &SqlError) -> Option<Arc<str>> {
     if error.error.code.as_deref() == Some(ROW_MISSING) {
         return Some(WAITS_FOR_ROW.into());
     }
-    if let Some(parent) = &error.parent {
-        return Some(parent_name(parent));
-    }
     let keys = &table.plan.description.foreign_keys;
-    let by_name = error.constraint.as_ref().and_then(|name| keys.iter().find(|key| key.name == *name));
-    by_name.map(|key| parent_name(&key.parent))
+    let own = error.constraint.as_ref().and_then(|name| keys.iter().find(|key| key.name == *name));
+    own.map(|key| &key.parent).or(error.other_table.as_ref()).map(|name| parent_name(name))
 }

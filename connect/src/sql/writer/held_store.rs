@@ -31,6 +31,7 @@ struct Stored<'a> {
     now_ms: i64,
     retry_at_ms: i64,
     waits_for: Option<&'a str>,
+    waits_for_key: Option<u64>,
     raw: &'a topology::record::Raw,
     source: &'a topology::record::Source,
 }
@@ -64,6 +65,7 @@ fn store(scratch: &mut Arena, arena: &Arena, row: &Stored<'_>) -> CellRange {
         Cell::I64(row.now_ms),
         Cell::I64(row.retry_at_ms),
         optional(scratch, row.waits_for),
+        row.waits_for_key.map_or(Cell::Null, |hash| Cell::I64(hash.cast_signed())),
         Cell::I64(row.raw.timestamp_ms),
         bytes(scratch, row.raw.key),
         bytes(scratch, row.raw.value),
@@ -138,6 +140,7 @@ impl SqlWriter {
                 now_ms,
                 retry_at_ms,
                 waits_for: held.waits_for.as_deref(),
+                waits_for_key: held.waits_for_key,
                 raw: &record.raw,
                 source: &record.source,
             };
@@ -160,6 +163,7 @@ impl SqlWriter {
                     Value::Null,
                     Value::Text(dead.message.clone()),
                     Value::I64(NOT_DUE),
+                    Value::Null,
                     Value::Null,
                 ];
                 values.extend(task_values(task));
@@ -192,6 +196,7 @@ impl SqlWriter {
                 now_ms,
                 retry_at_ms: NOT_DUE,
                 waits_for: None,
+                waits_for_key: None,
                 raw: &dead.raw,
                 source: &dead.source,
             };
@@ -215,7 +220,7 @@ impl SqlWriter {
     }
 
     pub(super) async fn read_due(&mut self, claims: &[Claim], limit: usize) -> SqlResult<Vec<HeldRow>> {
-        self.wake_children().await?;
+        self.wake_waiting().await?;
         self.replayed.clear();
         let text = due_text(self.connector.dialect(), claims.len());
         let mut values = tasks(claims);

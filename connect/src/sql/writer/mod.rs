@@ -6,9 +6,9 @@
 //!         CAS matched nothing → ROLLBACK, lock-read, judge (rule L3)        COMMIT failed → unknown, connection closed (rule L4)
 //! ```
 //!
-//! Files: `claim` takes over tasks, `attempt` runs one transaction, `groups` and `rows` turn changes into statements, `slow` isolates bad
-//! rows, `release` tries held rows again, `held_keys` remembers held keys, `held` and `held_store` hold rows, `overtaken` makes history of dead
-//! ones, `room` limits them, `told` says what failed, `outbox` stores what is to be
+//! Files: `options` is what it is made of, `claim` takes over tasks, `attempt` runs one transaction, `groups` and `rows` turn changes into
+//! statements, `slow` isolates bad rows, `held` and `held_store` hold rows, `held_keys` remembers their keys, `release` tries them again,
+//! `wake` tells when, `overtaken` makes history of dead ones, `room` limits them, `told` says what failed, `outbox` stores what is to be
 //! published, `history` makes rows of `mode: append`.
 
 mod attempt;
@@ -21,6 +21,7 @@ mod history;
 mod json;
 mod limit;
 mod moves;
+mod options;
 mod outbox;
 mod overtaken;
 mod release;
@@ -29,14 +30,14 @@ mod rows;
 mod slow;
 mod tables;
 mod told;
+mod wake;
 
 use std::collections::HashMap;
-use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use async_trait::async_trait;
-use topology::batch::{ChangeBatch, SnapshotMode, WriteTable};
-use topology::data::{Arena, Value};
+use topology::batch::ChangeBatch;
+use topology::data::Arena;
 use topology::generation::FirstRecord;
 use topology::ledger::{CasOutcome, Claim, ClaimReply, ClaimRequest, Owner, TaskKey, TopicProgress};
 use topology::output::{Output, Published};
@@ -46,79 +47,12 @@ use topology::{Error, ErrorKind, Stage};
 use self::held_keys::HeldKeys;
 pub use self::limit::DeadLimit;
 use self::limit::DeadWindow;
+pub use self::options::{HeldLimits, SinkTable, WriterOptions};
 use self::tables::{EntityTable, OwnTables};
+use self::wake::Wakes;
 use super::connection::{Connector, SqlConnection};
 use super::error::{SqlError, SqlResult};
 use super::statements::Statements;
-
-/// A table that the direction writes.
-#[derive(Clone, Debug)]
-pub struct SinkTable {
-    /// As the lens made it; `tables[i]` belongs to entity `i`.
-    pub table: WriteTable,
-    /// What snapshot reads do (rule B8).
-    pub snapshot: SnapshotMode,
-    /// Limits of its held rows, where they are not the writer's.
-    pub held: Option<HeldLimits>,
-}
-
-/// When a parked row is tried again and when it is given up (rules E3, H2); how much may wait (rule H5).
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct HeldLimits {
-    /// Delay before the first retry; at most a second, so that a missed wake-up costs no more.
-    pub retry_first_ms: i64,
-    /// Delays double up to this.
-    pub retry_cap_ms: i64,
-    /// A row that has waited this long is dead.
-    pub dead_after_ms: i64,
-    /// A row that has failed this often is dead; `None` for no limit.
-    pub attempts_max: Option<i64>,
-    /// Rows of one entity that may wait in one partition (rule H5).
-    pub rows_max: u64,
-    /// Bytes of records of one entity that may wait in one partition (rule H5).
-    pub bytes_max: u64,
-    /// Dead rows that have become history are deleted at this age; `None`: never.
-    pub superseded_kept_ms: Option<i64>,
-}
-
-impl HeldLimits {
-    /// What is used unless somebody says otherwise.
-    pub const USUAL: HeldLimits = HeldLimits {
-        retry_first_ms: 500,
-        retry_cap_ms: 30_000,
-        // One hour: longer than a snapshot's parent table usually lags behind its children, short enough to be seen the same day.
-        dead_after_ms: 3_600_000,
-        attempts_max: None,
-        // What a claim reads into memory in about a second.
-        rows_max: 100_000,
-        bytes_max: 256 * 1024 * 1024,
-        // A week: what happened before a weekend can still be looked at after it.
-        superseded_kept_ms: Some(7 * 24 * 3_600_000),
-    };
-}
-
-impl Default for HeldLimits {
-    fn default() -> HeldLimits {
-        HeldLimits::USUAL
-    }
-}
-
-/// What a writer is made of.
-pub struct WriterOptions {
-    /// Written tables, indexed by entity.
-    pub tables: Vec<SinkTable>,
-    /// Limits of held rows.
-    pub held: HeldLimits,
-    /// When too much is dead (rule E6); `None` for no limit.
-    pub dead: Option<DeadLimit>,
-    /// Topic of dead letters; `None`: they stay in `tidelock_held` only.
-    pub dead_letters: Option<Arc<str>>,
-    /// Counters behind written columns are moved past explicit ids (`ids: same`).
-    pub advance_sequences: bool,
-}
-
-/// How long after a batch the wake-ups of waiting children may be summed up (rule H2).
-const WAKE_INTERVAL: Duration = Duration::from_millis(200);
 
 /// One dedicated connection to an SQL target, used by one lane.
 pub struct SqlWriter {
@@ -147,8 +81,8 @@ pub struct SqlWriter {
     purged_at: Option<Instant>,
     /// Rows of our own tables and of history tables, built per batch.
     scratch: Arena,
-    /// Normalised names of parent tables that got rows, and when children were last woken.
-    wakes: Vec<Arc<str>>,
+    /// What may be written now, and when that was last told.
+    wakes: Wakes,
     woken_at: Option<Instant>,
 }
 
@@ -197,7 +131,7 @@ impl SqlWriter {
             replayed: Vec::new(),
             purged_at: None,
             scratch: Arena::default(),
-            wakes: Vec::new(),
+            wakes: Wakes::default(),
             woken_at: None,
         }
     }
@@ -264,21 +198,6 @@ impl SqlWriter {
             }
         }
         self.own_tables_ready = true;
-        Ok(())
-    }
-
-    /// Lets children that wait for parents written lately be tried now (rule H2). Outside the batch's transaction: it touches other
-    /// lanes' rows, and a wake-up that is lost only costs one retry delay.
-    async fn wake_children(&mut self) -> SqlResult<()> {
-        if self.wakes.is_empty() || self.woken_at.is_some_and(|at| at.elapsed() < WAKE_INTERVAL) {
-            return Ok(());
-        }
-        let Some(session) = self.session.as_deref_mut() else { return Ok(()) };
-        while let Some(parent) = self.wakes.last() {
-            session.execute(&self.statements.held_wake, &[Value::Text(parent.to_string())]).await?;
-            self.wakes.pop();
-        }
-        self.woken_at = Some(Instant::now());
         Ok(())
     }
 
@@ -408,7 +327,7 @@ impl SinkWriter for SqlWriter {
         }
         let result = match self.apply_batch(batch).await {
             Ok(applied) => {
-                if self.wake_children().await.is_err() {
+                if self.wake_waiting().await.is_err() {
                     self.close();
                 }
                 Ok(applied)

@@ -84,6 +84,7 @@ impl SqlWriter {
             session.execute(&self.statements.outbox_seq, &values).await.map_err(failed)?;
         }
         progress.has_outputs = true;
+        topology::crash::point("outputs_stored");
         Ok(())
     }
 
@@ -107,6 +108,7 @@ impl SqlWriter {
             // No part of any batch, and no CAS: what is published is so for every worker.
             let text = self.statements.outbox_forget.clone();
             self.session().execute(&text, &values).await?;
+            topology::crash::point("outputs_deleted");
         }
         Ok(())
     }

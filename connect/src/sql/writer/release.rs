@@ -288,24 +288,20 @@ impl SqlWriter {
             None => now_ms(session, &self.statements.now).await.map_err(fatal)?,
         };
         releasing.now_ms = Some(now);
-        let gave_up = now - first_failed >= limits.dead_after_ms
-            || limits.attempts_max.is_some_and(|limit| attempts + 1 >= limit);
+        let age_ms = now - first_failed;
+        let gave_up = limits.gives_up(attempts + 1, age_ms);
         let dead = gave_up || error.kind() != ErrorKind::Dependency;
         let is_orphan = !matches!(error.error.code.as_deref(), Some(ROW_MISSING | HALF_WAITS));
-        if !dead && is_orphan && now - first_failed >= ORPHANED_AFTER_MS && self.skip(batch, tried, progress).await? {
+        if !dead && is_orphan && age_ms >= ORPHANED_AFTER_MS && self.skip(batch, tried, progress).await? {
             releasing.blocked.extend(key_hash.map(|hash| (*span, hash)));
             return Ok(());
         }
-        let (state, retry_at) = if dead {
-            (HeldState::Dead, NOT_DUE)
-        } else {
-            let doublings = u32::try_from(attempts.clamp(0, 20)).unwrap_or(20);
-            let delay = limits.retry_first_ms.saturating_mul(1 << doublings).min(limits.retry_cap_ms);
-            (HeldState::Parked, now + delay)
-        };
+        let (state, retry_at) =
+            if dead { (HeldState::Dead, NOT_DUE) } else { (HeldState::Parked, now + limits.delay_ms(age_ms)) };
         let table = self.tables[*entity].as_ref().expect("planned before BEGIN");
         let name = Arc::clone(&table.mapped.name);
-        let waits_for = half.or_else(|| waits_for(table, &error));
+        let waits_for = waits_for(table, &error).or(half);
+        let waits_for_key = table.parent_key_hash(&batch.arena, change, &error);
         let session = self.session.as_deref_mut().expect("enter() opened a session");
         let mut values = vec![
             Value::Text(state.name().to_owned()),
@@ -314,6 +310,7 @@ impl SqlWriter {
             Value::Text(message(&error.error)),
             Value::I64(retry_at),
             waits_for.map_or(Value::Null, |name| Value::Text(name.to_string())),
+            waits_for_key.map_or(Value::Null, |hash| Value::I64(hash.cast_signed())),
         ];
         values.extend(held_values(batch, *index, *span));
         session.execute(&self.statements.held_fail, &values).await.map_err(fatal)?;

@@ -248,5 +248,5 @@ fn parent_missing(table: &str, parent: &Parent) -> SqlError {
     let detail = format!("table {table:?}, constraint {:?}: table {name:?} has no such row yet", parent.constraint);
     let error = Error::new(ErrorKind::Dependency, Stage::Write, "cannot write row", detail).with_code(PARENT_MISSING);
     let constraint = Some(Arc::clone(&parent.constraint));
-    SqlError { constraint, parent: Some(Arc::clone(name)), ..SqlError::known(error) }
+    SqlError { constraint, other_table: Some(Arc::clone(name)), ..SqlError::known(error) }
 }

@@ -2,8 +2,8 @@
 
 use std::sync::Arc;
 
-use topology::batch::{WriteMode, WriteTable};
-use topology::data::{Arena, Column, Kind};
+use topology::batch::{Change, WriteMode, WriteTable};
+use topology::data::{Arena, CellRange, Column, Kind};
 use topology::record::EntityId;
 use topology::reduce::ReduceTable;
 use topology::table::{ColumnDescription, Generated, TableDescription};
@@ -34,6 +34,8 @@ pub(crate) struct EntityTable {
     pub(crate) hash_seed: u64,
     /// The table's name without schema, lower case: how children name what they wait for.
     pub(crate) parent_name: Arc<str>,
+    /// Rows are known by their primary key, of one column: what waits for one of them is told from what waits for another (rule H2).
+    by_key: bool,
     /// Foreign keys to other tables, all of whose columns are written.
     pub(crate) parents: Vec<Parent>,
     /// Per sequence of the plan: the highest explicit id it was moved past.
@@ -48,6 +50,8 @@ pub(crate) struct Parent {
     pub(crate) columns: Vec<usize>,
     /// The parent by its referenced columns.
     pub(crate) plan: TablePlan,
+    /// The referenced column is the parent's primary key, so that rows of the parent can be known by it.
+    by_key: bool,
 }
 
 /// A table name as `waits_for` spells it.
@@ -86,6 +90,7 @@ impl EntityTable {
             updates: Vec::new(),
             hash_seed: xxhash_rust::xxh3::xxh3_64(mapped.name.as_bytes()),
             parent_name: parent_name(&mapped.name),
+            by_key: has_key(&plan.description, plan.key.iter().map(|at| &*plan.columns[*at].name)),
             parents: Vec::new(),
             sequence_marks,
             plan,
@@ -102,9 +107,33 @@ impl EntityTable {
     }
 
     /// Key hash as `tidelock_held` has it; `None` for tables without key and history tables.
-    pub(crate) fn key_hash(&self, arena: &Arena, key: topology::data::CellRange) -> Option<u64> {
+    pub(crate) fn key_hash(&self, arena: &Arena, key: CellRange) -> Option<u64> {
         (!key.is_empty() && self.mapped.mode == WriteMode::Mirror).then(|| arena.hash_row(self.hash_seed, key))
     }
+
+    /// Hash by which children name this row in `waits_for_key`; `None` where they can't.
+    pub(crate) fn wake_hash(&self, arena: &Arena, key: CellRange) -> Option<u64> {
+        let key = arena.row(key).first().filter(|_| self.by_key)?;
+        Some(arena.hash_cell(name_seed(&self.parent_name), *key))
+    }
+
+    /// [`EntityTable::wake_hash`] of the parent whose row is missing, if this error says that one is.
+    pub(crate) fn parent_key_hash(&self, arena: &Arena, change: &Change, error: &SqlError) -> Option<u64> {
+        let name = error.constraint.as_ref()?;
+        let parent = self.parents.iter().find(|parent| parent.constraint == *name && parent.by_key)?;
+        let cell = arena.row(change.row).get(*parent.columns.first()?)?;
+        Some(arena.hash_cell(name_seed(&parent_name(&parent.plan.name)), *cell))
+    }
+}
+
+fn name_seed(name: &str) -> u64 {
+    xxhash_rust::xxh3::xxh3_64(name.as_bytes())
+}
+
+/// True when these columns are the table's primary key, and one column is enough.
+fn has_key<'a>(description: &TableDescription, mut names: impl Iterator<Item = &'a str>) -> bool {
+    let [at] = description.primary_key.as_slice() else { return false };
+    names.next() == Some(&*description.columns[*at].name) && names.next().is_none()
 }
 
 fn history_table(mapped: &WriteTable) -> WriteTable {
@@ -234,7 +263,8 @@ async fn parents(session: &mut dyn SqlConnection, plan: &TablePlan) -> SqlResult
         let Some(columns) = columns.filter(|_| parent_name(&key.parent) != parent_name(&plan.name)) else { continue };
         let Some(parent) = session.describe(&key.parent).await? else { continue };
         let Some(lookup) = TablePlan::lookup(Arc::new(parent), &key.parent_columns) else { continue };
-        parents.push(Parent { constraint: Arc::clone(&key.name), columns, plan: lookup });
+        let by_key = has_key(&lookup.description, key.parent_columns.iter().map(|name| &**name));
+        parents.push(Parent { constraint: Arc::clone(&key.name), columns, plan: lookup, by_key });
     }
     Ok(parents)
 }

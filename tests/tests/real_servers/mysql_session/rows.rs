@@ -217,7 +217,7 @@ async fn errors_of_the_servers_are_told_apart() {
                 error.error
             );
             if constraint == Some("to_parent") {
-                assert_eq!(error.parent.as_deref(), Some("parents"));
+                assert_eq!(error.other_table.as_deref(), Some("parents"));
             }
         }
         let missing = f.session.execute("UPDATE nowhere SET a = 1", &[]).await.unwrap_err();
