@@ -70,7 +70,7 @@ async fn half_a_key_change_that_lacks_a_parent_is_due_when_that_comes(target: &m
     let mut builder = Builder::new(&claims, &tables);
     let new_key = builder.key(&[n(2)]);
     let record = builder.record(0, 1, Operation::Delete, &[n(1)], None);
-    (record.new_key, record.source) = (Some(new_key), place.clone());
+    (record.new_key, record.source) = (Some(new_key), place);
     let batch = builder.finish();
     apply(&mut writer, &mut claims, &batch).await;
     let mut builder = Builder::new(&claims, &tables);
