@@ -187,7 +187,7 @@ async fn a_lost_reply_to_commit_is_unknown_until_the_next_claim_tells(target: &m
 async fn no_output_gets_a_number_twice_though_the_reply_to_a_release_is_lost(target: &mut Target) {
     // given a parked row that dies when it is tried again, in a transaction that is committed and not heard of
     let tables = users(target).await;
-    let held = HeldLimits { attempts_max: Some(2), ..HeldLimits::default() };
+    let held = HeldLimits { retry_first_ms: 0, attempts_max: Some(2), ..HeldLimits::default() };
     let options = WriterOptions { dead_letters: Some("dead.letters".into()), ..options(&tables, held) };
     let (mut writer, script) = writer_with(target, options);
     let mut claims = [claim(&mut writer, "t", 0, 1).await];

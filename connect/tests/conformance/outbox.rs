@@ -71,7 +71,7 @@ async fn a_batch_that_is_refused_leaves_no_output(target: &mut Target) {
 async fn a_row_that_waited_too_long_becomes_an_output_when_it_dies(target: &mut Target) {
     // given a row that waits for another one to give its e-mail address up, and may fail twice
     let tables = blog(target).await;
-    let limits = HeldLimits { attempts_max: Some(2), ..HeldLimits::default() };
+    let limits = HeldLimits { retry_first_ms: 0, attempts_max: Some(2), ..HeldLimits::default() };
     let mut writer = target.writer_publishing(&tables, limits);
     let mut claims = [claim(&mut writer, "t", 0, 1).await];
     let batch = Builder::new(&claims, &tables).upsert(0, &user(1, "a")).finish();
