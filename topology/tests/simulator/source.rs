@@ -20,6 +20,8 @@ pub(crate) const TARGET_SITE: &str = "target";
 
 /// Keys that users move between.
 const KEYS: i64 = 6;
+/// From here on keys are of one change alone.
+const FIRST_OWN_KEY: i64 = 1000;
 
 /// A row of users. `row` names it for ever, also when its key changes; `version` counts changes of the whole database.
 #[derive(Clone, Debug, PartialEq)]
@@ -158,6 +160,11 @@ impl Source {
         }
     }
 
+    /// Keys of users that all kinds of changes share.
+    fn moving(&self) -> impl Iterator<Item = &i64> {
+        self.users.keys().filter(|key| **key < FIRST_OWN_KEY)
+    }
+
     fn see(&mut self, key: i64) {
         let state = self.users.get(&key).cloned();
         self.timeline.entry(key).or_insert_with(|| vec![None]).push(state);
@@ -171,7 +178,8 @@ impl Source {
             68..76 => self.change_family(seed),
             76..80 => self.read_snapshot(seed),
             80..86 => self.echo(seed),
-            86..91 => self.bad(seed),
+            86..90 => self.bad(seed),
+            90 => self.bad_in_a_queue(seed),
             _ => self.delete_user(seed),
         }
     }
@@ -199,7 +207,7 @@ impl Source {
     }
 
     fn delete_user(&mut self, seed: &mut Seed) {
-        let Some(key) = pick(seed, self.users.keys()) else { return self.change_user(seed) };
+        let Some(key) = pick(seed, self.moving()) else { return self.change_user(seed) };
         let mut record = self.record(seed, Operation::Delete, key);
         record.before = self.users.remove(&key).map(|user| user.values(key));
         self.see(key);
@@ -208,9 +216,13 @@ impl Source {
 
     fn change_key(&mut self, seed: &mut Seed) {
         let free: Vec<i64> = (0..KEYS).filter(|key| !self.users.contains_key(key)).collect();
-        let (Some(old), Some(new)) = (pick(seed, self.users.keys()), pick(seed, free.iter())) else {
+        let (Some(old), Some(new)) = (pick(seed, self.moving()), pick(seed, free.iter())) else {
             return self.change_user(seed);
         };
+        self.move_key(seed, old, new);
+    }
+
+    fn move_key(&mut self, seed: &mut Seed, old: i64, new: i64) {
         let mut gone = self.record(seed, Operation::Delete, old);
         let before = self.users.remove(&old).expect("picked among them");
         let is_partial = seed.chance(20);
@@ -256,7 +268,7 @@ impl Source {
 
     /// An incremental snapshot reads one present row.
     fn read_snapshot(&mut self, seed: &mut Seed) {
-        let Some(key) = pick(seed, self.users.keys()) else { return self.change_user(seed) };
+        let Some(key) = pick(seed, self.moving()) else { return self.change_user(seed) };
         let mut record = self.record(seed, Operation::Read, key);
         record.snapshot = true;
         record.origin.clear();
@@ -283,6 +295,25 @@ impl Source {
         let user = User { row: -1, version: self.version, name: name.to_owned(), blob: String::new() };
         record.after = Some(user.values(key));
         self.push(USERS, record, fate);
+    }
+
+    /// A row that can never be written, behind one that comes by a key change: where that one waits, it dies when it is tried again.
+    fn bad_in_a_queue(&mut self, seed: &mut Seed) {
+        // Keys that nothing else has: a later change of the key could swallow the bad row in a batch.
+        let old = 2 * FIRST_OWN_KEY + 4 * self.version;
+        let new = old + 1 + seed.below(3) as i64;
+        let mut record = self.record(seed, Operation::Create, old);
+        let name = format!("n{}", self.version);
+        let user = User { row: self.version, version: self.version, name, blob: format!("b{}", self.version) };
+        record.after = Some(user.values(old));
+        self.users.insert(old, user);
+        self.see(old);
+        self.push(USERS, record, Fate::Applied);
+        self.move_key(seed, old, new);
+        let mut record = self.record(seed, Operation::Update, new);
+        let user = User { row: -1, version: self.version, name: BAD_FOR_TARGET.to_owned(), blob: String::new() };
+        record.after = Some(user.values(new));
+        self.push(USERS, record, Fate::DeadInMirror);
     }
 
     /// The source's log begins anew (`RESET BINARY LOGS AND GTIDS`, a promoted replica).
