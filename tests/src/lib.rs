@@ -13,4 +13,5 @@ pub mod spare;
 pub mod topic;
 pub mod types;
 pub mod wait;
+pub mod watch;
 pub mod worker;

@@ -10,7 +10,7 @@ use tidelock_tests::goods;
 use tidelock_tests::group::Group;
 use tidelock_tests::pair::Pair;
 use tidelock_tests::spare::{self, Spare};
-use tidelock_tests::topic::{self, Published};
+use tidelock_tests::topic;
 use tidelock_tests::wait::eventually;
 
 const STOP_LIMIT: Duration = Duration::from_secs(40);
@@ -72,41 +72,16 @@ tuning: {{ lanes: {LANES}, retry: {{ cap_ms: 3000 }} }}
     )
 }
 
-/// Puts `count` records on the topic: versions count up from 0, each key in one partition.
+/// Puts `count` records on the topic; see [`goods::publish`].
 async fn publish(pair: &Pair, count: i64) {
-    let first = published(pair).await;
-    let records: Vec<Published> = (first..first + count)
-        .map(|version| {
-            let id = version % 40;
-            goods::row((id % i64::from(PARTITIONS)) as i32, id, version)
-        })
-        .collect();
-    topic::produce(&goods::topic(pair), &records, 1).await;
-}
-
-/// Records on the topic.
-async fn published(pair: &Pair) -> i64 {
-    topic::ends(&[goods::topic(pair)]).await.values().sum()
+    goods::publish(pair, PARTITIONS, count).await;
 }
 
 /// Waits until the target has every record of the topic once, and each key's newest version.
 async fn everything_arrived_once(pair: &Pair) {
-    let published = published(pair).await;
-    let expected = format!("{published}|{published}|{published}");
     let history =
         "SELECT count(*), count(DISTINCT `partition`, `offset`), count(DISTINCT `row` ->> '$.version') FROM history";
-    eventually(CATCH_UP, "every record is in the history", || async {
-        let seen = pair.right.try_rows(history).await.map_err(|error| error.to_string())?;
-        if seen == [expected.clone()] {
-            Ok(())
-        } else {
-            Err(format!("{seen:?}, expected {expected}; {}", pair.diagnosis().await))
-        }
-    })
-    .await;
-    let newest: Vec<String> = (0..40).map(|id| format!("{id}|{}", published - 40 + id)).collect();
-    let newest: Vec<&str> = newest.iter().map(String::as_str).collect();
-    pair.right.shows("SELECT id, version FROM goods ORDER BY id", &newest).await;
+    goods::everything_arrived_once(pair, history, CATCH_UP).await;
     pair.ready().await;
 }
 

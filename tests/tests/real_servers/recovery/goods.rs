@@ -3,20 +3,23 @@
 
 use std::time::Duration;
 
-use rdkafka::message::OwnedHeaders;
 use tidelock_tests::example::{MYSQL_POSTGRES, Running};
+use tidelock_tests::goods;
 use tidelock_tests::pair::Pair;
-use tidelock_tests::topic::{self, Published};
+use tidelock_tests::topic;
 use tidelock_tests::wait::eventually;
 use tidelock_tests::worker::Worker;
 
 pub(in crate::real_servers) const PARTITIONS: i32 = 4;
-const KEYS: i64 = 40;
 /// Longer than a session of the group, a lock's time limit at the target and a reconnect together.
 pub(in crate::real_servers) const CATCH_UP: Duration = Duration::from_secs(90);
 pub(in crate::real_servers) const STOP_LIMIT: Duration = Duration::from_secs(40);
 
 pub(in crate::real_servers) async fn prepare(name: &str) -> Pair {
+    prepare_with(name, PARTITIONS).await
+}
+
+pub(in crate::real_servers) async fn prepare_with(name: &str, partitions: i32) -> Pair {
     let running = MYSQL_POSTGRES.named(name);
     let config = config(&running);
     let pair = Pair::of(running, Some(&config));
@@ -30,7 +33,7 @@ pub(in crate::real_servers) async fn prepare(name: &str) -> Pair {
                operation varchar(1) NOT NULL, key jsonb, row jsonb)",
         )
         .await;
-    topic::create(&goods(&pair), PARTITIONS).await;
+    topic::create(&goods::topic(&pair), partitions).await;
     pair
 }
 
@@ -54,10 +57,6 @@ tuning: {{ batch_rows: 200, retry: {{ initial_ms: 100, cap_ms: 3000 }} }}
     )
 }
 
-pub(in crate::real_servers) fn goods(pair: &Pair) -> String {
-    pair.running.topic(&pair.running.example.sides[0], "goods")
-}
-
 /// Consumer groups of the two directions.
 pub(in crate::real_servers) fn groups(pair: &Pair) -> [String; 2] {
     ["", ".append"].map(|mode| format!("tidelock.{}.mysql.postgres{mode}", pair.running.name()))
@@ -70,49 +69,16 @@ pub(in crate::real_servers) fn start(pair: &Pair, name: &str, more: &[(&str, &st
     Worker::start(&format!("{}-{name}", pair.running.name()), pair.config(), &variables, &[])
 }
 
-/// Puts `count` records on the topic: versions count up from 0, each key in one partition.
+/// Puts `count` records on the topic of [`PARTITIONS`] partitions; see [`goods::publish`].
 pub(in crate::real_servers) async fn publish(pair: &Pair, count: i64) {
-    let first = published(pair).await;
-    let records: Vec<Published> = (first..first + count)
-        .map(|version| {
-            let id = version % KEYS;
-            Published {
-                partition: (id % i64::from(PARTITIONS)) as i32,
-                offset: 0,
-                key: Some(format!("{{\"id\":{id}}}").into_bytes()),
-                value: Some(format!("{{\"id\":{id},\"version\":{version}}}").into_bytes()),
-                headers: OwnedHeaders::new(),
-            }
-        })
-        .collect();
-    topic::produce(&goods(pair), &records, 1).await;
-}
-
-/// Records that the topic has had.
-pub(in crate::real_servers) async fn published(pair: &Pair) -> i64 {
-    topic::ends(&[goods(pair)]).await.values().sum()
-}
-
-/// Each key's newest version.
-pub(in crate::real_servers) async fn the_newest_arrived(pair: &Pair) {
-    let published = published(pair).await;
-    let newest: Vec<String> = (0..KEYS).map(|id| format!("{id}|{}", published - KEYS + id)).collect();
-    let newest: Vec<&str> = newest.iter().map(String::as_str).collect();
-    pair.right.shows_within(CATCH_UP, "SELECT id, version FROM goods ORDER BY id", &newest).await;
+    goods::publish(pair, PARTITIONS, count).await;
 }
 
 /// Waits until the target has every record of the topic once, and each key's newest version.
 pub(in crate::real_servers) async fn everything_arrived_once(pair: &Pair) {
-    let published = published(pair).await;
-    let expected = format!("{published}|{published}|{published}");
     let history =
         "SELECT count(*), count(DISTINCT (partition, \"offset\")), count(DISTINCT \"row\" ->> 'version') FROM history";
-    eventually(CATCH_UP, "every record is in the history once", || async {
-        let seen = pair.right.try_rows(history).await.map_err(|error| error.to_string())?;
-        if seen == [expected.clone()] { Ok(()) } else { Err(format!("{seen:?}, expected {expected}")) }
-    })
-    .await;
-    the_newest_arrived(pair).await;
+    goods::everything_arrived_once(pair, history, CATCH_UP).await;
 }
 
 /// Waits until the history has at least this many lines: a worker is in the middle of its work.

@@ -3,6 +3,7 @@
 
 mod binlog;
 pub(super) mod goods;
+mod growth;
 mod progress;
 mod snapshot;
 mod source;

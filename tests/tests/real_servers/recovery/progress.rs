@@ -3,16 +3,14 @@
 
 use std::sync::Arc;
 
+use tidelock_tests::goods;
 use tidelock_tests::group::Group;
 use tidelock_tests::pair::Pair;
 use tidelock_tests::scenario::scenario;
 use tidelock_tests::topic;
 use tidelock_tests::wait::eventually;
 
-use super::goods::{
-    CATCH_UP, PARTITIONS, STOP_LIMIT, everything_arrived_once, goods, groups, history_has, prepare, publish, published,
-    the_newest_arrived,
-};
+use super::goods::{CATCH_UP, PARTITIONS, STOP_LIMIT, everything_arrived_once, groups, history_has, prepare, publish};
 
 const BURST: i64 = 4000;
 
@@ -34,7 +32,7 @@ async fn offsets_of_the_group_that_were_reset_change_nothing(pair: Arc<Pair>) {
     pair.stop_workers(STOP_LIMIT).await;
     // when somebody resets the groups to the earliest offsets,
     for group in groups(&pair) {
-        topic::reset_group(&group, &goods(&pair)).await;
+        topic::reset_group(&group, &goods::topic(&pair)).await;
     }
     // then the next worker goes on where the ledger is.
     pair.start_worker().await;
@@ -52,7 +50,7 @@ async fn tables(pair: &Pair) -> Vec<String> {
 
 async fn a_target_that_was_restored_from_a_backup_is_brought_forward_again(pair: Arc<Pair>) {
     // Given a backup that was taken in the middle of a load, and a worker that goes on for a long time after it,
-    let before = published(&pair).await;
+    let before = goods::published(&pair).await;
     publish(&pair, 2 * BURST).await;
     history_has(&pair, before + BURST / 4).await;
     let tables = tables(&pair).await;
@@ -63,7 +61,7 @@ async fn a_target_that_was_restored_from_a_backup_is_brought_forward_again(pair:
     pair.right.run(&sql).await;
     let backed_up: i64 = pair.right.row("SELECT count(*) FROM backup.history").await.parse().expect("a number");
     everything_arrived_once(&pair).await;
-    assert!(published(&pair).await > backed_up, "the backup is older than what is there");
+    assert!(goods::published(&pair).await > backed_up, "the backup is older than what is there");
     // when the target is restored from it under the running worker,
     let restored: Vec<String> = tables
         .iter()
@@ -91,7 +89,7 @@ async fn a_target_that_was_restored_from_a_backup_is_brought_forward_again(pair:
 async fn records_that_retention_took_halt_their_partition_and_no_other(pair: Arc<Pair>) {
     // Given records that no worker has read, of which retention takes those of partition 0,
     publish(&pair, BURST).await;
-    let goods = goods(&pair);
+    let goods = goods::topic(&pair);
     let end = topic::ends(std::slice::from_ref(&goods)).await[&(goods.clone(), 0)];
     topic::forget_before(&goods, 0, end - 10).await;
     // when a worker starts, then it halts that partition and says so, in both directions,
@@ -102,7 +100,7 @@ async fn records_that_retention_took_halt_their_partition_and_no_other(pair: Arc
     })
     .await;
     // the others arrive,
-    let others: i64 = published(&pair).await - end;
+    let others: i64 = goods::published(&pair).await - end;
     let sql = "SELECT count(*) FROM history WHERE partition <> 0";
     pair.right.shows_within(CATCH_UP, sql, &[&others.to_string()]).await;
     let replies = pair.replies("/ready").await;
@@ -116,7 +114,7 @@ async fn records_that_retention_took_halt_their_partition_and_no_other(pair: Arc
     pair.right
         .shows_within(CATCH_UP, "SELECT count(*) FROM history WHERE partition <> 0", &[&others.to_string()])
         .await;
-    the_newest_arrived(&pair).await;
+    goods::the_newest_arrived(&pair, CATCH_UP).await;
     pair.stop_workers(STOP_LIMIT).await;
 }
 
@@ -140,7 +138,7 @@ async fn a_ledger_that_is_gone_is_noticed_and_a_person_decides(pair: Arc<Pair>) 
     // And when a person decides to begin anew, then everything is written again, and the rows end as they were.
     pair.start_worker_saying(&["--start-from", "earliest"], &[]).await;
     publish(&pair, BURST / 10).await;
-    the_newest_arrived(&pair).await;
+    goods::the_newest_arrived(&pair, CATCH_UP).await;
     assert_eq!(pair.right.rows("SELECT id FROM goods ORDER BY id").await.len(), before.len());
     pair.stop_workers(STOP_LIMIT).await;
 }

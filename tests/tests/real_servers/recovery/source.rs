@@ -12,6 +12,7 @@ use tidelock_tests::proxy::Proxy;
 use tidelock_tests::scenario::scenario;
 use tidelock_tests::topic::{self, Published};
 use tidelock_tests::wait::{arrival, eventually};
+use tidelock_tests::watch::never_back;
 
 const STOP_LIMIT: Duration = Duration::from_secs(40);
 const CUSTOMERS: &str = "SELECT id, name, city FROM customers ORDER BY id";
@@ -236,7 +237,10 @@ async fn a_snapshot_while_writing_turns_nothing_back(pair: Arc<Pair>) {
             }
         }
     });
-    let reader = tokio::spawn(never_back(pair.clone(), done.clone()));
+    let reader = {
+        let rows = "SELECT id, city FROM customers WHERE id >= 1000 AND id % 10 = 0";
+        tokio::spawn(never_back(pair.right.clone(), rows.to_owned(), done.clone()))
+    };
     // when the connector reads them again in chunks meanwhile, then no row goes back;
     snapshot(&pair, "incremental", SNAPSHOT_ROWS / 2).await;
     done.store(true, Ordering::Relaxed);
@@ -280,21 +284,6 @@ async fn equal(pair: &Pair) {
         if left == right { Ok(()) } else { Err(format!("{} and {} rows, {differs:?}", left.len(), right.len())) }
     })
     .await;
-}
-
-/// Reads the target again and again: no row's number ever goes down.
-async fn never_back(pair: Arc<Pair>, done: Arc<AtomicBool>) {
-    let mut seen = std::collections::BTreeMap::new();
-    while !done.load(Ordering::Relaxed) {
-        for row in pair.right.rows("SELECT id, city FROM customers WHERE id >= 1000 AND id % 10 = 0").await {
-            let (id, version) = row.split_once('|').expect("two columns");
-            let version: i64 = version.parse().expect("a number");
-            let last = seen.entry(id.to_owned()).or_insert(version);
-            assert!(version >= *last, "customer {id} went from {last} back to {version}");
-            *last = version;
-        }
-        tokio::time::sleep(Duration::from_millis(50)).await;
-    }
 }
 
 async fn a_column_with_another_name_stops_its_table_until_the_mapping_follows(pair: Arc<Pair>) {

@@ -3,14 +3,13 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use tidelock_tests::goods;
 use tidelock_tests::group::Group;
 use tidelock_tests::pair::Pair;
 use tidelock_tests::proxy::Proxy;
 use tidelock_tests::wait::eventually;
 
-use super::goods::{
-    CATCH_UP, STOP_LIMIT, counts, everything_arrived_once, history_has, prepare, publish, published, start,
-};
+use super::goods::{CATCH_UP, STOP_LIMIT, counts, everything_arrived_once, history_has, prepare, publish, start};
 
 const BURST: i64 = 4000;
 /// How long a worker may take to come to where it freezes.
@@ -93,7 +92,7 @@ async fn a_batch_whose_commit_is_never_answered_counts_once(pair: Arc<Pair>) {
 async fn connections_that_are_cut_in_the_middle_are_made_anew(pair: Arc<Pair>) {
     let (proxy, url) = Proxy::of_url(&pair.running.variables["POSTGRES_URL"]).await;
     let mut worker = start(&pair, "cut", &[("POSTGRES_URL", &url)]);
-    let before = published(&pair).await;
+    let before = goods::published(&pair).await;
     publish(&pair, 3 * BURST).await;
     history_has(&pair, before + 1).await;
     for _ in 0..CUTS {

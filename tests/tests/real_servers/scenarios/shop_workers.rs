@@ -7,6 +7,7 @@ use std::time::Duration;
 use tidelock_tests::pair::Pair;
 use tidelock_tests::scenario::scenario;
 use tidelock_tests::wait::{arrival, eventually};
+use tidelock_tests::watch::never_back;
 
 /// Rows that every change of the trial hits.
 const HOT_ROWS: usize = 4;
@@ -38,7 +39,10 @@ async fn trial(pair: &Arc<Pair>) -> Vec<String> {
     pair.left.run(&format!("INSERT INTO products (name, price) VALUES {}", values.join(","))).await;
 
     let done = Arc::new(AtomicBool::new(false));
-    let reader = tokio::spawn(never_back(pair.clone(), done.clone()));
+    let reader = {
+        let rows = "SELECT name, price FROM products WHERE name LIKE 'trial %'";
+        tokio::spawn(never_back(pair.right.clone(), rows.to_owned(), done.clone()))
+    };
     for round in 1..=ROUNDS {
         // The hot rows in transactions of their own, the others in one.
         let hot: Vec<String> = (0..HOT_ROWS)
@@ -59,20 +63,4 @@ async fn trial(pair: &Arc<Pair>) -> Vec<String> {
     done.store(true, Ordering::Relaxed);
     reader.await.expect("no row went back in time");
     pair.right.rows(state).await
-}
-
-/// Reads the target's hot rows again and again: a price that went down was an older change applied after a newer one.
-async fn never_back(pair: Arc<Pair>, done: Arc<AtomicBool>) {
-    let mut seen = [0.0; HOT_ROWS];
-    while !done.load(Ordering::Relaxed) {
-        for (row, seen) in seen.iter_mut().enumerate() {
-            let sql = format!("SELECT price FROM products WHERE name = 'trial {row}'");
-            for price in pair.right.rows(&sql).await {
-                let price: f64 = price.parse().expect("a number");
-                assert!(price >= *seen, "trial {row} went from {seen} back to {price}");
-                *seen = price;
-            }
-        }
-        tokio::time::sleep(Duration::from_millis(5)).await;
-    }
 }

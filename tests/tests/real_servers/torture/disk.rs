@@ -4,12 +4,13 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use tidelock_tests::goods;
 use tidelock_tests::group::Group;
 use tidelock_tests::instance::Instance;
 use tidelock_tests::pair::Pair;
 use tidelock_tests::wait::eventually;
 
-use crate::real_servers::recovery::goods::{CATCH_UP, STOP_LIMIT, prepare, publish, the_newest_arrived};
+use crate::real_servers::recovery::goods::{CATCH_UP, STOP_LIMIT, prepare, publish};
 
 const BURST: i64 = 4000;
 /// More than a segment of PostgreSQL's log, which must stay writable; and no multiple of its pages, so that the page at the limit is
@@ -49,7 +50,7 @@ async fn a_direction_whose_target_has_no_room_waits_and_the_other_goes_on(pair: 
     // when records come, then the table that has room gets them,
     publish(&pair, BURST).await;
     pair.start_worker().await;
-    the_newest_arrived(&pair).await;
+    goods::the_newest_arrived(&pair, CATCH_UP).await;
     // and the other direction says what it waits for, and gives nothing up,
     eventually(CATCH_UP, "the worker says that its target takes no writes", || async {
         let replies = pair.replies("/ready").await;
@@ -68,7 +69,7 @@ async fn a_direction_whose_target_has_no_room_waits_and_the_other_goes_on(pair: 
     publish(&pair, BURST).await;
     let all = format!("{}|{}", 2 * BURST, 2 * BURST);
     pair.right.shows_within(CATCH_UP, lines, &[&all]).await;
-    the_newest_arrived(&pair).await;
+    goods::the_newest_arrived(&pair, CATCH_UP).await;
     pair.ready().await;
     pair.stop_workers(STOP_LIMIT).await;
 }
