@@ -12,6 +12,7 @@
 //!   any ── revoked ──► (nothing)      Running ── cannot go on ──► Halted (others flow)
 //! ```
 
+mod apply;
 mod barrier;
 mod generations;
 mod idle;

@@ -5,6 +5,7 @@
 
 mod connection;
 mod database;
+mod held;
 mod rows;
 mod writer;
 
