@@ -33,6 +33,8 @@ async fn prepare() -> Pair {
     let [mysql, _] = running.example.sides;
     let database = running.variable(&mysql, "DATABASE").to_owned();
     running.set_connector(&mysql, "table.include.list", &format!("{database}.numbers"));
+    // The torture's Connect has none.
+    running.set_connector(&mysql, "exactly.once.support", "requested");
     running.set_connector(&mysql, "snapshot.fetch.size", "5000");
     running.set_connector(&mysql, "max.batch.size", "8192");
     running.set_connector(&mysql, "max.queue.size", "20000");
