@@ -12,6 +12,8 @@ use rdkafka::statistics::Statistics;
 use rdkafka::topic_partition_list::TopicPartitionList;
 use rdkafka::types::{RDKafkaErrorCode, RDKafkaRespErr};
 
+use super::seldom::Seldom;
+
 /// What the group told us.
 #[derive(Debug)]
 pub(super) enum GroupEvent {
@@ -42,6 +44,8 @@ pub(super) struct LaneContext {
     /// Reasons of topics that are not there, each told once: the client repeats them with every refresh of its metadata.
     missing: Mutex<HashSet<String>>,
     is_missing: AtomicBool,
+    /// For errors of the client, by whichever way they come.
+    pub(super) seldom: Seldom,
 }
 
 impl LaneContext {
@@ -95,7 +99,9 @@ impl ClientContext for LaneContext {
             }
             return;
         }
-        tracing::warn!(%error, reason, "kafka client reported an error");
+        if let Some(untold) = self.seldom.untold(&error) {
+            tracing::warn!(%error, reason, untold, "kafka client reported an error");
+        }
     }
 }
 

@@ -14,6 +14,7 @@ use rdkafka::{ClientConfig, ClientContext};
 use topology::lane::{PartitionEnds, StartFacts, tail_hash};
 
 use super::record::raw_record;
+use super::seldom::Seldom;
 
 /// One question may take this long; then it counts as not answered and is asked again.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(10);
@@ -71,12 +72,17 @@ pub(super) enum Tail {
 }
 
 /// Ends of partitions are answers here; rdkafka's own context logs each of them as an error.
-struct Quiet;
+#[derive(Default)]
+struct Quiet {
+    seldom: Seldom,
+}
 
 impl ClientContext for Quiet {
     fn error(&self, error: KafkaError, reason: &str) {
-        if error.rdkafka_error_code() != Some(RDKafkaErrorCode::PartitionEOF) {
-            tracing::warn!(%error, reason, "Kafka, while looking at the ends of partitions");
+        if error.rdkafka_error_code() != Some(RDKafkaErrorCode::PartitionEOF)
+            && let Some(untold) = self.seldom.untold(&error)
+        {
+            tracing::warn!(%error, reason, untold, "Kafka, while looking at the ends of partitions");
         }
     }
 }
@@ -125,7 +131,7 @@ fn answer_all(config: &ClientConfig, incoming: &Receiver<Question>, outgoing: &S
     while let Some(question) = waiting.pop_front().or_else(|| incoming.recv().ok()) {
         waiting.extend(incoming.try_iter());
         if client.is_none() {
-            client = config.create_with_context(Quiet).ok();
+            client = config.create_with_context(Quiet::default()).ok();
         }
         let answer = answer(client.as_ref(), &question);
         if matches!(answer, Answer::Start(None) | Answer::Log(None) | Answer::Ends(None)) {

@@ -17,6 +17,7 @@ mod poll;
 mod publishing;
 mod record;
 mod schemas;
+mod seldom;
 mod starts;
 pub(crate) mod transaction;
 

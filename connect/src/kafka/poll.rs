@@ -26,6 +26,7 @@ use super::lane::{Drained, LaneSetup};
 use super::publishing::Publishing;
 use super::record::raw_record;
 use super::schemas::offer;
+use super::seldom::Seldom;
 
 /// Longest wait for a record: how late a reply, a rebalance note or a stop may be seen while nothing arrives.
 pub(super) const POLL_WAIT: Duration = Duration::from_millis(20);
@@ -353,7 +354,7 @@ impl<'a> PollLoop<'a> {
         let message = match consumer.poll(wait) {
             None => return Ok(Polled::Nothing),
             Some(Ok(message)) => message,
-            Some(Err(error)) => return Ok(consumer_error(&error)),
+            Some(Err(error)) => return Ok(consumer_error(&error, &consumer.context().seldom)),
         };
         let Some(topic) = self.topic_index.get(message.topic()).copied() else { return Ok(Polled::Record) };
         let place = (topic, message.partition());
@@ -459,7 +460,7 @@ enum Polled {
     Rebuild(Error),
 }
 
-fn consumer_error(error: &KafkaError) -> Polled {
+fn consumer_error(error: &KafkaError, seldom: &Seldom) -> Polled {
     if error.rdkafka_error_code() == Some(RDKafkaErrorCode::Fatal) {
         return Polled::Rebuild(kafka_error("consumer failed for good", error.clone()));
     }
@@ -467,7 +468,9 @@ fn consumer_error(error: &KafkaError) -> Polled {
         return Polled::Nothing; // the context has told it, once
     }
     // Brokers down, an offset that retention took meanwhile: librdkafka goes on by itself, lag and health show it.
-    tracing::warn!(%error, "consumer reported an error");
+    if let Some(untold) = seldom.untold(error) {
+        tracing::warn!(%error, untold, "consumer reported an error");
+    }
     Polled::Nothing
 }
 

@@ -1,11 +1,12 @@
 //! Rules L: claims, fences, zombies, lost replies.
 
 use topology::generation::{FirstRecord, Generation, Waits};
-use topology::ledger::{CasOutcome, ClaimReply, Owner};
+use topology::ledger::{CasOutcome, Claim, ClaimReply, Owner};
 use topology::sink::{ApplyError, SinkWriter};
 use topology::state::StateStore;
 
 use crate::batches::{Builder, apply, claim, refused, request, task};
+use crate::blog::{bad_user, blog, post};
 use crate::conformance;
 use crate::target::{SinkTableSet, Target, n, t};
 
@@ -202,6 +203,34 @@ async fn a_restart_moves_a_row_that_is_there_and_an_ordinary_claim_does_not(targ
     assert_eq!((restarted.next_offset, restarted.tail_hash, restarted.generation), (40, 0, wanted.generation));
 }
 
+async fn records_that_are_read_again_are_held_again(target: &mut Target) {
+    let tables = blog(target).await;
+    let mut writer = target.writer(&tables);
+    let mut claims = [claim(&mut writer, "t", 0, 1).await];
+    // Given a dead record and one that waits,
+    let records = |claims: &[Claim]| {
+        Builder::new(claims, &tables).upsert(0, &bad_user(1, "a")).upsert(1, &post(1, 9, "orphan")).finish()
+    };
+    let batch = records(&claims);
+    apply(&mut writer, &mut claims, &batch).await;
+    let held = "SELECT entity, state FROM tidelock_held ORDER BY 1";
+    assert_eq!(target.rows(held).await, ["posts|parked", "users|dead"]);
+    // when a person makes the direction begin anew,
+    let mut wanted = request("t", 0, 2, Some(0));
+    wanted.restart = true;
+    let replies = writer.claim(&[wanted]).await.unwrap();
+    let ClaimReply::Claimed(restarted) = replies.into_iter().next().unwrap() else { panic!("not claimed") };
+    // then they are held again, once, and what waits is tried when its time comes.
+    let mut claims = [restarted];
+    let batch = records(&claims);
+    apply(&mut writer, &mut claims, &batch).await;
+    assert_eq!(claims[0].next_offset, 2);
+    assert_eq!(target.rows("SELECT entity FROM tidelock_held ORDER BY 1").await, ["posts", "users"]);
+    writer.held_counts(&claims).await.unwrap();
+    let due = writer.due_held(&claims, 10).await.unwrap();
+    assert_eq!(due.iter().map(|row| row.id.offset).collect::<Vec<_>>(), [1], "it waits behind nothing");
+}
+
 /// A record that waits; without a time it waits for all.
 fn first_record(timestamp_ms: i64, other_half: Option<&str>) -> FirstRecord {
     FirstRecord { waits: Waits { key_schema: None, timestamp_ms }, other_half: other_half.map(Into::into) }
@@ -287,6 +316,7 @@ conformance!(
     writers_that_start_together_on_a_new_target_all_start,
     what_processors_remember_is_committed_with_the_rows_and_read_by_the_next_claim,
     a_restart_moves_a_row_that_is_there_and_an_ordinary_claim_does_not,
+    records_that_are_read_again_are_held_again,
     what_a_topic_s_rows_and_held_rows_say_is_read_for_all_its_partitions,
     a_claim_raises_the_epoch_and_reads_what_is_stored,
     a_start_offset_is_stored_once_and_never_overrides_progress,

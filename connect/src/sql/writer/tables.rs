@@ -208,7 +208,8 @@ impl OwnTables {
         let moved = own_plan(dialect, MOVED, &MOVED_COLUMNS, 3);
         let outbox = own_plan(dialect, OUTBOX, &OUTBOX_COLUMNS, 5);
         OwnTables {
-            held: shape(&held, RowOperation::Insert),
+            // Not a plain insert: where somebody has made a direction read records again, their rows are there.
+            held: shape(&held, RowOperation::Upsert),
             held_delete: shape(&held, RowOperation::Delete),
             outbox: shape(&outbox, RowOperation::Insert),
             leave_word: shape(&moved, RowOperation::InsertIfAbsent),
