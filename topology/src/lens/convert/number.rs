@@ -105,6 +105,10 @@ pub(super) fn to_f32(cell: Cell, arena: &Arena, scratch: &mut Scratch, finite: b
     if f64::from(narrow) == wide || wide.is_nan() {
         return Ok(Cell::F32(narrow));
     }
+    // A whole number is there exactly or not at all: -124147890 would come back as -124147888, though it is the shortest text for that.
+    if wide.fract() == 0.0 {
+        return Err(TOO_PRECISE);
+    }
     // Decimal digits that single precision keeps: 0.1 as a number of its own, not the double nearest to it.
     scratch.bytes.clear();
     let _ = write!(scratch.bytes, "{narrow}");

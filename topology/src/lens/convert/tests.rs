@@ -94,6 +94,9 @@ fn decimals_are_never_rounded() {
 fn floats_keep_their_digits_or_are_refused() {
     assert_eq!(to(&Kind::Float32, &Kind::Float64, Value::F32(0.5)), Ok(Value::F64(0.5)));
     assert!(to(&Kind::Float64, &Kind::Float32, Value::F64(0.1)).is_err());
+    let whole = Kind::Int { bits: 32, unsigned: false };
+    assert_eq!(to(&whole, &Kind::Float32, Value::I64(16_777_216)), Ok(Value::F32(16_777_216.0)));
+    assert!(to(&whole, &Kind::Float32, Value::I64(-124_147_890)).is_err(), "the nearest is -124147888");
     assert_eq!(to(&NUMERIC, &Kind::Float64, d("0.1")), Ok(Value::F64(0.1)));
     assert!(to(&NUMERIC, &Kind::Float64, d("0.12345678901234567890")).is_err());
     assert_eq!(to(&NUMERIC, &Kind::Float64, d("1.7976931348623157e308")), Ok(Value::F64(f64::MAX)));
