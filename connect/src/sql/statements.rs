@@ -196,8 +196,8 @@ pub struct Statements {
     pub held_keys: String,
     /// task, offset, ordinal → attempts, first_failed_at_ms.
     pub held_age: String,
-    /// One more attempt failed: state, class, code, message, retry_at_ms, waits_for, waits_for_key, task, offset,
-    /// ordinal.
+    /// One more attempt failed: state, class, code, message, retry_at_ms, waits_for, waits_for_key,
+    /// first_failed_at_ms, task, offset, ordinal.
     pub held_fail: String,
     /// Followers of a key become due (rule H3): task, key_hash.
     pub held_retry_followers: String,
@@ -297,8 +297,8 @@ impl Statements {
             held_age: text("SELECT [attempts], [first_failed_at_ms] FROM [tidelock_held] WHERE {held}"),
             held_fail: text(
                 "UPDATE [tidelock_held] SET [attempts] = [attempts] + 1, [state] = {name}, [class] = {name}, [code] = {name}, \
-                 [message] = {text}, [retry_at_ms] = {i64}, [waits_for] = {name}, [waits_for_key] = {i64} \
-                 WHERE {held}",
+                 [message] = {text}, [retry_at_ms] = {i64}, [waits_for] = {name}, [waits_for_key] = {i64}, \
+                 [first_failed_at_ms] = {i64} WHERE {held}",
             ),
             held_retry_followers: text(&format!(
                 "UPDATE [tidelock_held] SET [retry_at_ms] = {{now}} {FOLLOWERS} AND [retry_at_ms] > {{now}}"

@@ -169,6 +169,29 @@ async fn a_follower_does_not_overtake_a_head_that_fails_again(target: &mut Targe
     assert!(writer.due_held(&claims, 10).await.unwrap().is_empty());
 }
 
+async fn what_queued_has_tries_of_its_own(target: &mut Target) {
+    let tables = blog(target).await;
+    let limits = HeldLimits { retry_first_ms: 0, attempts_max: Some(2), ..HeldLimits::default() };
+    let mut writer = target.writer_with(&tables, limits);
+    let mut claims = [claim(&mut writer, "t", 0, 1).await];
+    // Given a row that waits for its parent, and a later change of it that wants another parent,
+    let batch = Builder::new(&claims, &tables).upsert(1, &post(1, 7, "first")).finish();
+    apply(&mut writer, &mut claims, &batch).await;
+    let batch = Builder::new(&claims, &tables).upsert(1, &post(1, 8, "then")).finish();
+    apply(&mut writer, &mut claims, &batch).await;
+    // when the first parent comes,
+    let batch = Builder::new(&claims, &tables).upsert(0, &user(7, "a")).finish();
+    apply(&mut writer, &mut claims, &batch).await;
+    release(&mut writer, &mut claims, &tables, &[(1, post(1, 7, "first").to_vec())]).await;
+    // then the later change is tried for the first time: it waits,
+    release(&mut writer, &mut claims, &tables, &[(1, post(1, 8, "then").to_vec())]).await;
+    let states = "SELECT state, attempts FROM tidelock_held";
+    assert_eq!(target.rows(states).await, ["parked|1"]);
+    // and is dead when its own tries are used up.
+    release(&mut writer, &mut claims, &tables, &[(1, post(1, 8, "then").to_vec())]).await;
+    assert_eq!(target.rows(states).await, ["dead|2"]);
+}
+
 async fn a_head_that_waited_too_long_is_dead_and_lets_its_followers_go(target: &mut Target) {
     let tables = blog(target).await;
     let limits = HeldLimits { dead_after_ms: 0, ..HeldLimits::default() };
@@ -463,6 +486,7 @@ conformance!(
     a_row_that_fails_with_later_changes_in_its_batch_holds_each_of_them_once,
     a_row_whose_parent_came_and_went_is_skipped_to_its_own_delete,
     a_follower_does_not_overtake_a_head_that_fails_again,
+    what_queued_has_tries_of_its_own,
     a_head_that_waited_too_long_is_dead_and_lets_its_followers_go,
     a_unique_violation_is_parked_and_never_rewrites_the_other_row,
     unique_values_that_change_hands_in_one_batch_pass_in_source_order,

@@ -12,8 +12,8 @@ const LOOK_INTERVAL_US: u64 = 500_000;
 /// One task's barrier.
 #[derive(Debug)]
 pub(super) struct Barrier {
-    /// The record that waits. All held rows from before it are waited for, whatever they wait for themselves: that is older too, or this very
-    /// record. Younger ones may wait for what is behind it: a child for its parent, one half of a key change for the other.
+    /// The record that waits. All held rows from before it are waited for, whatever they wait for themselves, for that is older too; but not
+    /// half a key change whose other half is this very record. Younger ones may wait for what is behind it: a child for its parent, one half of a key change for the other.
     pub(super) record: FirstRecord,
     /// The partitions of the topic as they were when the record was met; `None` until the brokers have said.
     pub(super) ends: Option<Vec<PartitionEnds>>,

@@ -132,6 +132,12 @@ impl Publishing {
     pub(super) fn forget(&mut self, task: &TaskKey) {
         self.upto.remove(task);
     }
+
+    /// Outputs of the task can be numbered: how far its earlier ones are published is known, or does not matter (rule O2). A target that
+    /// came from a backup has given numbers before that its ledger knows nothing of.
+    pub(super) fn may_number(&self, task: &TaskKey) -> bool {
+        !self.is_on || self.upto.contains_key(task)
+    }
 }
 
 impl Writer {

@@ -28,7 +28,11 @@ impl Writer {
         if self.held.parked + self.held.queued == 0 || self.claims.is_empty() {
             return Next::Continue;
         }
-        let claims: Vec<Claim> = self.claims.values().cloned().collect();
+        let may_number = |claim: &&Claim| self.publishing.may_number(&claim.task);
+        let claims: Vec<Claim> = self.claims.values().filter(may_number).cloned().collect();
+        if claims.is_empty() {
+            return Next::Continue;
+        }
         let due = match self.sink.due_held(&claims, self.release_rows_max).await {
             Ok(due) => due,
             Err(error) => {

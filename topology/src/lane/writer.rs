@@ -297,6 +297,8 @@ impl Writer {
                     self.recovered(attempt);
                     for answer in &answers {
                         if let ClaimReply::Claimed(claim) = answer {
+                            // Asked anew: the target may have gone back since.
+                            self.publishing.forget(&claim.task);
                             self.claims.insert(claim.task.clone(), claim.clone());
                         }
                     }

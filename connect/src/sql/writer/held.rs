@@ -245,7 +245,7 @@ impl Holding {
         } else {
             self.note_dead(key, batch.records[record].offset);
         }
-        let waits_for = waits_for(table, &error).or(half);
+        let waits_for = waits_for(table, change, &error, half);
         let waits_for_key = table.parent_key_hash(&batch.arena, change, &error);
         self.rows.push(HeldRecord {
             record,
@@ -368,12 +368,21 @@ pub(crate) fn message(error: &Error) -> String {
     error.to_string()
 }
 
-/// Name of the table that has to change first, as far as it is known: the parent's, or that of children that are in the way.
-pub(crate) fn waits_for(table: &EntityTable, error: &SqlError) -> Option<Arc<str>> {
+/// Name of the table that has to change first, as far as it is known: the parent's, or that of children that are in the way. `half`: of half
+/// a key change, what its other half wakes; a delete half always keeps that, for rule A6 knows it by it.
+pub(crate) fn waits_for(
+    table: &EntityTable,
+    change: &Change,
+    error: &SqlError,
+    half: Option<Arc<str>>,
+) -> Option<Arc<str>> {
+    if change.kind == ChangeKind::MoveKey && half.is_some() {
+        return half;
+    }
     if error.error.code.as_deref() == Some(ROW_MISSING) {
         return Some(WAITS_FOR_ROW.into());
     }
     let keys = &table.plan.description.foreign_keys;
     let own = error.constraint.as_ref().and_then(|name| keys.iter().find(|key| key.name == *name));
-    own.map(|key| &key.parent).or(error.other_table.as_ref()).map(|name| parent_name(name))
+    own.map(|key| &key.parent).or(error.other_table.as_ref()).map(|name| parent_name(name)).or(half)
 }

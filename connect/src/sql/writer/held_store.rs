@@ -28,6 +28,8 @@ struct Stored<'a> {
     stage: &'a str,
     code: Option<&'a str>,
     message: &'a str,
+    /// None of a row that queues: nothing was tried yet.
+    attempts: i64,
     now_ms: i64,
     retry_at_ms: i64,
     waits_for: Option<&'a str>,
@@ -61,7 +63,7 @@ fn store(scratch: &mut Arena, arena: &Arena, row: &Stored<'_>) -> CellRange {
         scratch.push_text(row.stage),
         optional(scratch, row.code),
         scratch.push_text(row.message),
-        Cell::I64(1),
+        Cell::I64(row.attempts),
         Cell::I64(row.now_ms),
         Cell::I64(row.retry_at_ms),
         optional(scratch, row.waits_for),
@@ -137,6 +139,7 @@ impl SqlWriter {
                 stage: held.stage,
                 code: held.code.as_deref(),
                 message: &held.message,
+                attempts: i64::from(held.state != HeldState::Queued),
                 now_ms,
                 retry_at_ms,
                 waits_for: held.waits_for.as_deref(),
@@ -157,6 +160,17 @@ impl SqlWriter {
             if is_release {
                 // It is held already, as something that could wait; now it can't.
                 progress.holding.is_stale = true;
+                let place = [Value::I64(dead.offset), Value::I64(0)];
+                let one: Vec<Value> = task_values(task).into_iter().chain(place).collect();
+                let age = session.query(&self.statements.held_age, &one).await.map_err(failed)?;
+                let (attempts, first_failed) = match age.first().map(Vec::as_slice) {
+                    Some([Value::I64(attempts), Value::I64(first_failed)]) if *attempts > 0 => {
+                        (*attempts, *first_failed)
+                    }
+                    _ => (0, now_ms),
+                };
+                told.attempts = attempts + 1;
+                told.first_failed_at_ms = Some(first_failed);
                 let mut values = vec![
                     Value::Text(HeldState::Dead.name().to_owned()),
                     Value::Text(dead.kind.name().to_owned()),
@@ -165,17 +179,10 @@ impl SqlWriter {
                     Value::I64(NOT_DUE),
                     Value::Null,
                     Value::Null,
+                    Value::I64(first_failed),
                 ];
-                values.extend(task_values(task));
-                let place = [Value::I64(dead.offset), Value::I64(0)];
-                values.extend(place.iter().cloned());
+                values.extend(one);
                 session.execute(&self.statements.held_fail, &values).await.map_err(failed)?;
-                let one: Vec<Value> = task_values(task).into_iter().chain(place).collect();
-                let age = session.query(&self.statements.held_age, &one).await.map_err(failed)?;
-                if let Some([Value::I64(attempts), Value::I64(first_failed)]) = age.first().map(Vec::as_slice) {
-                    told.attempts = *attempts;
-                    told.first_failed_at_ms = Some(*first_failed);
-                }
                 progress.holding.told.push(told);
                 continue;
             }
@@ -193,6 +200,7 @@ impl SqlWriter {
                 stage: dead.stage.name(),
                 code: None,
                 message: &dead.message,
+                attempts: 1,
                 now_ms,
                 retry_at_ms: NOT_DUE,
                 waits_for: None,

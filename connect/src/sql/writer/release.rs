@@ -288,6 +288,8 @@ impl SqlWriter {
             None => now_ms(session, &self.statements.now).await.map_err(fatal)?,
         };
         releasing.now_ms = Some(now);
+        // A row that has queued is tried for the first time.
+        let first_failed = if attempts == 0 { now } else { first_failed };
         let age_ms = now - first_failed;
         let gave_up = limits.gives_up(attempts + 1, age_ms);
         let dead = gave_up || error.kind() != ErrorKind::Dependency;
@@ -300,7 +302,7 @@ impl SqlWriter {
             if dead { (HeldState::Dead, NOT_DUE) } else { (HeldState::Parked, now + limits.delay_ms(age_ms)) };
         let table = self.tables[*entity].as_ref().expect("planned before BEGIN");
         let name = Arc::clone(&table.mapped.name);
-        let waits_for = waits_for(table, &error).or(half);
+        let waits_for = waits_for(table, change, &error, half);
         let waits_for_key = table.parent_key_hash(&batch.arena, change, &error);
         let session = self.session.as_deref_mut().expect("enter() opened a session");
         let mut values = vec![
@@ -311,6 +313,7 @@ impl SqlWriter {
             Value::I64(retry_at),
             waits_for.map_or(Value::Null, |name| Value::Text(name.to_string())),
             waits_for_key.map_or(Value::Null, |hash| Value::I64(hash.cast_signed())),
+            Value::I64(first_failed),
         ];
         values.extend(held_values(batch, *index, *span));
         session.execute(&self.statements.held_fail, &values).await.map_err(fatal)?;

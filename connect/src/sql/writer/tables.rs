@@ -34,6 +34,8 @@ pub(crate) struct EntityTable {
     pub(crate) hash_seed: u64,
     /// The table's name without schema, lower case: how children name what they wait for.
     pub(crate) parent_name: Arc<str>,
+    /// Seed of [`EntityTable::wake_hash`].
+    wake_seed: u64,
     /// Rows are known by their primary key, of one column: what waits for one of them is told from what waits for another (rule H2).
     by_key: bool,
     /// Foreign keys to other tables, all of whose columns are written.
@@ -90,6 +92,7 @@ impl EntityTable {
             updates: Vec::new(),
             hash_seed: xxhash_rust::xxh3::xxh3_64(mapped.name.as_bytes()),
             parent_name: parent_name(&mapped.name),
+            wake_seed: name_seed(&parent_name(&mapped.name)),
             by_key: has_key(&plan.description, plan.key.iter().map(|at| &*plan.columns[*at].name)),
             parents: Vec::new(),
             sequence_marks,
@@ -114,7 +117,12 @@ impl EntityTable {
     /// Hash by which children name this row in `waits_for_key`; `None` where they can't.
     pub(crate) fn wake_hash(&self, arena: &Arena, key: CellRange) -> Option<u64> {
         let key = arena.row(key).first().filter(|_| self.by_key)?;
-        Some(arena.hash_cell(name_seed(&self.parent_name), *key))
+        Some(arena.hash_cell(self.wake_seed, *key))
+    }
+
+    /// [`EntityTable::wake_hash`] has an answer.
+    pub(crate) fn is_known_by_key(&self) -> bool {
+        self.by_key
     }
 
     /// [`EntityTable::wake_hash`] of the parent whose row is missing, if this error says that one is.

@@ -42,7 +42,13 @@ impl Woken {
 
     /// Rows of a parent table came.
     pub(crate) fn rows(&mut self, table: &EntityTable, batch: &ChangeBatch, changes: &[Change]) {
+        if !table.is_known_by_key() {
+            self.all = true;
+        }
         for change in changes {
+            if self.all {
+                return;
+            }
             let key = match change.kind {
                 ChangeKind::Move | ChangeKind::MoveKey => batch.moved_keys(change).1,
                 _ => change.key,
@@ -56,7 +62,11 @@ impl Woken {
 
     fn extend(&mut self, other: Woken) {
         self.all |= other.all || self.keys.len() + other.keys.len() > KEYS_MAX;
-        self.keys.extend(other.keys);
+        if self.all {
+            self.keys.clear();
+        } else {
+            self.keys.extend(other.keys);
+        }
     }
 }
 
@@ -77,38 +87,47 @@ impl SqlWriter {
         if self.wakes.0.is_empty() || self.woken_at.is_some_and(|at| at.elapsed() < WAKE_INTERVAL) {
             return Ok(());
         }
-        let Some(session) = self.session.as_deref_mut() else { return Ok(()) };
-        for (waits_for, woken) in std::mem::take(&mut self.wakes.0) {
-            let name = Value::Text(waits_for.to_string());
-            if woken.all {
-                session.execute(&self.statements.held_wake, std::slice::from_ref(&name)).await?;
-                continue;
-            }
-            let wanted = session.query(&self.statements.held_wanted, std::slice::from_ref(&name)).await?;
-            let mut keys = Vec::new();
-            let mut any_key = false;
-            for row in &wanted {
-                match row.first() {
-                    Some(Value::I64(key)) if woken.keys.contains(&key.cast_unsigned()) => keys.push(Value::I64(*key)),
-                    Some(Value::Null) => any_key = true,
-                    _ => {}
-                }
-            }
-            if keys.is_empty() && any_key {
-                let text = wake_text(self.connector.dialect(), 0);
-                session.execute(&text, std::slice::from_ref(&name)).await?;
-            }
-            let mut rest = keys.as_slice();
-            while !rest.is_empty() {
-                let count = rest.len().min(KEYS_AT_ONCE);
-                let count = if count < KEYS_AT_ONCE { 1 << count.ilog2() } else { count };
-                let (some, others) = rest.split_at(count);
-                let values: Vec<Value> = std::iter::once(&name).chain(some).cloned().collect();
-                session.execute(&wake_text(self.connector.dialect(), count), &values).await?;
-                rest = others;
+        // One by one, so that an error leaves the others for the next time.
+        while let Some(waits_for) = self.wakes.0.keys().next().cloned() {
+            let woken = self.wakes.0.remove(&waits_for).unwrap_or_default();
+            if let Err(error) = self.wake_some(&waits_for, &woken).await {
+                self.wakes.add(waits_for, woken);
+                return Err(error);
             }
         }
         self.woken_at = Some(Instant::now());
+        Ok(())
+    }
+
+    async fn wake_some(&mut self, waits_for: &str, woken: &Woken) -> SqlResult<()> {
+        let Some(session) = self.session.as_deref_mut() else { return Ok(()) };
+        let name = Value::Text(waits_for.to_owned());
+        if woken.all {
+            return session.execute(&self.statements.held_wake, std::slice::from_ref(&name)).await.map(|_| ());
+        }
+        let wanted = session.query(&self.statements.held_wanted, std::slice::from_ref(&name)).await?;
+        let mut keys = Vec::new();
+        let mut any_key = false;
+        for row in &wanted {
+            match row.first() {
+                Some(Value::I64(key)) if woken.keys.contains(&key.cast_unsigned()) => keys.push(Value::I64(*key)),
+                Some(Value::Null) => any_key = true,
+                _ => {}
+            }
+        }
+        if keys.is_empty() && any_key {
+            let text = wake_text(self.connector.dialect(), 0);
+            session.execute(&text, std::slice::from_ref(&name)).await?;
+        }
+        let mut rest = keys.as_slice();
+        while !rest.is_empty() {
+            let count = rest.len().min(KEYS_AT_ONCE);
+            let count = if count < KEYS_AT_ONCE { 1 << count.ilog2() } else { count };
+            let (some, others) = rest.split_at(count);
+            let values: Vec<Value> = std::iter::once(&name).chain(some).cloned().collect();
+            session.execute(&wake_text(self.connector.dialect(), count), &values).await?;
+            rest = others;
+        }
         Ok(())
     }
 }
