@@ -17,13 +17,16 @@ const INTERVAL: Duration = Duration::from_millis(100);
 ///
 /// # Panics
 /// When the limit passes.
-pub async fn eventually<Fut>(limit: Duration, what: &str, mut check: impl FnMut() -> Fut)
+pub async fn eventually<Fut, T>(limit: Duration, what: &str, mut check: impl FnMut() -> Fut) -> T
 where
-    Fut: Future<Output = Result<(), String>>,
+    Fut: Future<Output = Result<T, String>>,
 {
     let deadline = Instant::now() + limit;
     loop {
-        let Err(seen) = check().await else { return };
+        let seen = match check().await {
+            Ok(found) => return found,
+            Err(seen) => seen,
+        };
         assert!(Instant::now() < deadline, "{what}: not within {limit:?}; last seen: {seen}");
         tokio::time::sleep(INTERVAL).await;
     }
