@@ -25,7 +25,8 @@
 //!    **holds only its own key** (`Change::key`): the other half must not queue behind it. `word` is written with the held row, only if
 //!    there is none yet (two halves may park at the same moment; whichever word stays, one of them goes on at its next attempt).
 //! 4. `wake`: held rows with this `waits_for` get `retry_at = now`, as children do when their parent arrives (rule H2).
-//! 5. A row error in between is handled as for every other change; a parked change has done nothing else.
+//! 5. A row error in between is handled as for every other change; a parked change has done nothing else. The half leaves the word of
+//!    [`word_when_held`], and wakes the other half if that word replaced another's.
 //! 6. Words older than [`WORD_KEPT`] may be deleted at a claim.
 
 use std::time::Duration;
@@ -160,6 +161,17 @@ pub struct MovePlan {
     pub word: WordChange,
     /// Make the parked other half due.
     pub wake: bool,
+}
+
+/// Word that a half leaves when it is held for a reason of its own, such as a missing parent; `None`: `word` stays. The delete half could wait
+/// for its create half as long as that waits, and then give up and delete the row with its children, so the create half lets it move
+/// the row: it says that it waits itself. Only one of the two replaces the other's word, so they do not wake each other for ever.
+pub fn word_when_held(halves: Halves, word: Option<Word>) -> Option<Word> {
+    match (halves, word) {
+        (Halves::Delete, None) => Some(Word::DeleteWaits),
+        (Halves::Create, None | Some(Word::DeleteWaits)) => Some(Word::CreateWaits),
+        _ => None,
+    }
 }
 
 /// Decides a `Move` or `MoveKey`.

@@ -66,6 +66,25 @@ fn the_half_that_finds_everything_done_does_its_plain_rest() {
 }
 
 #[test]
+fn a_create_half_that_is_held_lets_its_waiting_delete_half_move_the_row() {
+    assert_eq!(word_when_held(Halves::Create, Some(Word::DeleteWaits)), Some(Word::CreateWaits));
+    assert!(plan(Halves::Delete, Some(Word::CreateWaits), true, false, 3).rename);
+    // Whoever comes first says so; nothing else is replaced.
+    assert_eq!(word_when_held(Halves::Create, None), Some(Word::CreateWaits));
+    assert_eq!(word_when_held(Halves::Delete, None), Some(Word::DeleteWaits));
+    for (halves, word) in [
+        (Halves::Delete, Word::CreateWaits),
+        (Halves::Delete, Word::DeleteWaits),
+        (Halves::Create, Word::CreateWaits),
+        (Halves::Delete, Word::Done),
+        (Halves::Create, Word::Done),
+        (Halves::Both, Word::DeleteWaits),
+    ] {
+        assert_eq!(word_when_held(halves, Some(word)), None, "{halves:?} {word:?}");
+    }
+}
+
+#[test]
 fn a_half_whose_partner_never_comes_gives_up_and_says_so() {
     let expected = MovePlan { delete_old: true, word: LEAVE_DONE, ..MovePlan::default() };
     assert_eq!(plan(Halves::Delete, Some(Word::DeleteWaits), true, false, WAIT_ATTEMPTS_MAX), expected);

@@ -126,6 +126,46 @@ async fn a_half_whose_other_half_never_comes_gives_up_in_the_end(target: &mut Ta
     assert!(target.rows("SELECT state FROM tidelock_held").await.is_empty());
 }
 
+async fn a_create_half_that_lacks_a_parent_lets_the_delete_half_move_the_row(target: &mut Target) {
+    // Given an article with what only the target has, whose key and author change,
+    target
+        .run(&[
+            "CREATE TABLE users (id bigint PRIMARY KEY)",
+            "CREATE TABLE articles (id bigint PRIMARY KEY, user_id bigint NOT NULL, note varchar(100), \
+             CONSTRAINT articles_user FOREIGN KEY (user_id) REFERENCES users (id))",
+            "INSERT INTO users VALUES (6)",
+            "INSERT INTO articles VALUES (1, 6, 'mine')",
+        ])
+        .await;
+    let tables = vec![target.table(0, "articles", &["id", "user_id"], &["id"]).await];
+    let articles = "SELECT id, user_id, note FROM articles";
+    let (mut first, mut second) = (target.writer(&tables), target.writer(&tables));
+    let mut old_lane = [claim(&mut first, "t", 0, 1).await];
+    let mut new_lane = [claim(&mut second, "t", 1, 1).await];
+    let rows = |builder: &mut Builder<'_>, partition: i32, _| match partition {
+        0 => delete_half(builder),
+        _ => create_half(builder, n(7)),
+    };
+    // when the delete half waits and the create half lacks its author,
+    let mut builder = Builder::new(&old_lane, &tables);
+    delete_half(&mut builder);
+    apply(&mut first, &mut old_lane, &builder.finish()).await;
+    target.run(&["UPDATE tidelock_held SET retry_at_ms = 9000000000000000"]).await;
+    let mut builder = Builder::new(&new_lane, &tables);
+    create_half(&mut builder, n(7));
+    let applied = apply(&mut second, &mut new_lane, &builder.finish()).await;
+    assert_eq!(applied.outcomes[0].1.parked, 1, "its author is missing");
+    // then the delete half is due at once and moves the row, and does not delete it in the end,
+    settle(&mut first, &old_lane, &tables, rows).await;
+    assert_eq!(target.rows(articles).await, ["2|6|mine"]);
+    // and the create half does its rest when the author is there.
+    target.run(&["INSERT INTO users VALUES (7)", "UPDATE tidelock_held SET retry_at_ms = 0"]).await;
+    settle(&mut second, &new_lane, &tables, rows).await;
+    assert_eq!(target.rows(articles).await, ["2|7|mine"]);
+    assert!(target.rows("SELECT state FROM tidelock_held").await.is_empty());
+    assert!(target.rows("SELECT state FROM tidelock_moved").await.is_empty());
+}
+
 /// Tries each row that is due by itself, as a lane does, until nothing is: `row` adds the record that (partition, offset) was made from.
 async fn settle(
     writer: &mut SqlWriter,
@@ -219,6 +259,7 @@ conformance!(
     the_delete_half_waits_for_the_create_half,
     the_create_half_waits_and_its_key_with_it,
     a_half_whose_other_half_never_comes_gives_up_in_the_end,
+    a_create_half_that_lacks_a_parent_lets_the_delete_half_move_the_row,
     a_whole_move_behind_a_held_key_is_two_halves_again,
     a_delete_does_not_pass_a_half_that_waits,
     a_full_image_does_not_pass_a_half_that_waits_behind_its_row,

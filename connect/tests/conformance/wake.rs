@@ -78,7 +78,8 @@ async fn half_a_key_change_that_lacks_a_parent_is_due_when_that_comes(target: &m
     let record = builder.record(0, 1, Operation::Create, &[n(2)], Some(&post(2, 7, "moved")));
     (record.old_key, record.source) = (Some(old_key), place);
     let batch = builder.finish();
-    apply(&mut writer, &mut claims, &batch).await;
+    // The half that waited is to go on (rule B5).
+    assert!(due_after(target, &mut writer, &mut claims, &batch).await.contains(&2));
     let held = target.rows(HELD).await;
     assert_eq!(held.len(), 2, "{held:?}");
     let woken = if target.engine == Engine::Sqlite {

@@ -48,12 +48,7 @@ pub(crate) async fn move_one(
     let pair = pair_of(batch, change);
     let mut word = None;
     if let Some(pair) = &pair {
-        let values = pair_values(batch, table, change, pair);
-        let rows = writing.session.query(&writing.statements.moved_read, &values).await?;
-        word = match rows.first().map(Vec::as_slice) {
-            Some([Value::Text(state)]) => Word::parse(state),
-            _ => None,
-        };
+        word = read_word(writing, table, change, pair).await?;
     }
     let is_same = arena.compare_rows(old_key, new_key).is_eq();
     let there = writing.session.present(&table.plan, arena, &[old_key, new_key]).await?;
@@ -110,25 +105,44 @@ pub(crate) async fn forgo(
     notes: &mut MoveNotes,
 ) -> SqlResult<()> {
     let Some(pair) = pair_of(writing.batch, change) else { return Ok(()) };
-    let values = pair_values(writing.batch, table, change, &pair);
-    let rows = writing.session.query(&writing.statements.moved_read, &values).await?;
-    if matches!(rows.first().map(Vec::as_slice), Some([Value::Text(state)]) if Word::parse(state) == Some(Word::Done)) {
+    if read_word(writing, table, change, &pair).await? == Some(Word::Done) {
+        let values = pair_values(writing.batch, table, change, &pair);
         return writing.session.execute(&writing.statements.moved_take, &values).await.map(|_| ());
     }
     notes.wakes.push(moves::waits_for(&pair).into());
     write_word(writing, table, change, &pair, Word::Done, false).await
 }
 
-/// A half that is parked for any reason leaves word, if there is none, so that its other half need not wait for it. Its `waits_for`.
+/// A half that is held for any reason leaves word, so that its other half need not wait for it. Its `waits_for`; what it wakes is added.
 pub(crate) async fn leave_word(
     writing: &mut Writing<'_>,
     table: &EntityTable,
     change: &Change,
+    wakes: &mut Vec<Arc<str>>,
 ) -> SqlResult<Option<Arc<str>>> {
     let Some(pair) = pair_of(writing.batch, change) else { return Ok(None) };
-    let word = if change.kind == ChangeKind::MoveKey { Word::DeleteWaits } else { Word::CreateWaits };
-    write_word(writing, table, change, &pair, word, true).await?;
-    Ok(Some(moves::waits_for(&pair).into()))
+    let waits_for: Arc<str> = moves::waits_for(&pair).into();
+    let before = read_word(writing, table, change, &pair).await?;
+    if let Some(word) = moves::word_when_held(writing.batch.halves(change), before) {
+        write_word(writing, table, change, &pair, word, before.is_none()).await?;
+        wakes.extend(before.map(|_| Arc::clone(&waits_for)));
+    }
+    Ok(Some(waits_for))
+}
+
+/// The word of this pair, locked if there is one.
+async fn read_word(
+    writing: &mut Writing<'_>,
+    table: &EntityTable,
+    change: &Change,
+    pair: &str,
+) -> SqlResult<Option<Word>> {
+    let values = pair_values(writing.batch, table, change, pair);
+    let rows = writing.session.query(&writing.statements.moved_read, &values).await?;
+    Ok(match rows.first().map(Vec::as_slice) {
+        Some([Value::Text(state)]) => Word::parse(state),
+        _ => None,
+    })
 }
 
 async fn write_word(

@@ -278,7 +278,7 @@ impl SqlWriter {
         let fatal = |error: SqlError| Failure::Failed(error.error);
         let Try { index, span, entity, change, key_hash } = tried;
         progress.take_back(*entity, 1);
-        let half = self.leave_word(batch, *entity, change).await?;
+        let half = self.leave_word(batch, *entity, change, progress).await?;
         // Discarded by an operator meanwhile: nothing to keep.
         let Some((attempts, first_failed)) = self.age(batch, *index, *span).await? else { return Ok(()) };
         let limits = self.options.held_limits(*entity);

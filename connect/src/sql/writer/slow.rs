@@ -181,7 +181,7 @@ impl SqlWriter {
             match written {
                 Ok(()) => self.after_moves(batch, entity, notes, progress),
                 Err(error) => {
-                    let half = self.leave_word(batch, entity, &change).await?;
+                    let half = self.leave_word(batch, entity, &change, progress).await?;
                     let table = self.tables[entity].as_ref().expect("planned before BEGIN");
                     progress.holding.hold(table, batch, entity, record, &change, error, half);
                 }
@@ -230,9 +230,11 @@ impl SqlWriter {
         batch: &ChangeBatch,
         entity: usize,
         change: &Change,
+        progress: &mut Progress,
     ) -> Result<Option<Arc<str>>, Failure> {
         let (mut writing, table) = self.writing(batch, entity, 0);
-        moves::leave_word(&mut writing, table, change).await.map_err(|error| Failure::Failed(error.error))
+        let left = moves::leave_word(&mut writing, table, change, &mut progress.wakes).await;
+        left.map_err(|error| Failure::Failed(error.error))
     }
 
     /// The change that one record asks for by itself.

@@ -57,14 +57,17 @@ impl RowWork<'_> {
         })
     }
 
-    /// What a parked half waits for; it leaves word if there is none.
+    /// What a held half waits for; it leaves word.
     pub(super) fn park(&self, database: &mut Database, id: TransactionId) -> Result<Option<String>, Error> {
         let Some(pair) = self.pair() else { return Ok(None) };
-        let present = Present { old: false, new: false, word: None, attempts: 0 };
-        let plan = moves::plan_move(self.batch, self.change, present);
         let waits_for = moves::waits_for(&pair.id);
-        if let (WordChange::Leave(word), None) = (plan.word, database.word(id, &pair)) {
-            database.writes(id)?.set_word(pair, Some(word));
+        let before = database.word(id, &pair);
+        if let Some(word) = moves::word_when_held(self.batch.halves(self.change), before) {
+            let writes = database.writes(id)?;
+            writes.set_word(pair, Some(word));
+            if before.is_some() {
+                writes.wake_later(waits_for.clone());
+            }
         }
         Ok(Some(waits_for))
     }
