@@ -3,7 +3,7 @@
 use std::fmt;
 use std::sync::Arc;
 
-use crate::generation::Generation;
+use crate::generation::{FirstRecord, Generation};
 use crate::marks::Marks;
 use crate::mutation;
 
@@ -230,8 +230,20 @@ pub struct TaskSpan {
     pub tail_hash: u64,
     /// The generation that the partition has reached (rule A6).
     pub generation: Generation,
+    /// The batch is the first of that generation: it may only be committed while this is still so.
+    pub passed: Option<Arc<Passed>>,
     /// Kafka timestamp of the last record, for delay metrics; −1 when none.
     pub last_timestamp_ms: i64,
+}
+
+/// What let the first record of a new generation go on (rule A6). A target that is restored to an earlier state takes it back, and may do so
+/// before that record's transaction; the partition's own ledger row need not show it. So that transaction reads it again.
+#[derive(Clone, Debug)]
+pub struct Passed {
+    /// The record.
+    pub record: FirstRecord,
+    /// What the target had said of the topic.
+    pub progress: TopicProgress,
 }
 
 /// What the ledger and the held rows say of one topic of a direction, whoever owns its partitions (rule A6).
@@ -258,6 +270,15 @@ impl TopicProgress {
         });
         TopicProgress { partitions: partitions.collect(), held }
     }
+
+    /// True when something is not applied that was applied at an earlier look.
+    pub fn is_behind(&self, earlier: &TopicProgress) -> bool {
+        let has_reached = |before: &PartitionProgress| {
+            let now = self.partitions.iter().find(|now| now.partition == before.partition);
+            now.is_some_and(|now| now.next_offset >= before.next_offset)
+        };
+        (self.held > 0 && earlier.held == 0) || !earlier.partitions.iter().all(has_reached)
+    }
 }
 
 /// One row of [`TopicProgress`].
@@ -278,7 +299,7 @@ pub enum CasOutcome {
     Fenced,
     /// Ours, and already at `to`: the batch was committed before.
     AlreadyApplied,
-    /// Ours, but behind `from`: the target went back in time; seek to this offset.
+    /// Ours, but behind `from`, or other partitions are behind what this one waited for: the target went back in time; seek to this offset.
     WentBack(i64),
     /// The row is gone (rule L6).
     Missing,
@@ -286,13 +307,41 @@ pub enum CasOutcome {
     Inconsistent,
 }
 
-/// Judges a CAS that matched no row (rule L3). `row` is (epoch, owner, next_offset), `None` when the row is missing.
+/// Judges a CAS that matched no row (rule L3), or whose span must not be committed any more (rule A6). `row` is (epoch, owner, next_offset), `None` when the row is missing.
 pub fn judge_cas(span: &TaskSpan, row: Option<(i64, Owner, i64)>) -> CasOutcome {
     match row {
         None => CasOutcome::Missing,
         Some((epoch, owner, _)) if epoch != span.epoch || owner != span.owner => CasOutcome::Fenced,
         Some((_, _, next_offset)) if next_offset == span.to && span.to != span.from => CasOutcome::AlreadyApplied,
         Some((_, _, next_offset)) if next_offset < span.from => CasOutcome::WentBack(next_offset),
+        Some((_, _, next_offset)) if next_offset == span.from && span.passed.is_some() => {
+            CasOutcome::WentBack(next_offset)
+        }
         Some(_) => CasOutcome::Inconsistent,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn progress(offsets: &[i64], held: u64) -> TopicProgress {
+        let row = |(partition, next_offset): (i32, &i64)| PartitionProgress {
+            partition,
+            next_offset: *next_offset,
+            generation: Generation::default(),
+        };
+        TopicProgress { partitions: (0..).zip(offsets).map(row).collect(), held }
+    }
+
+    #[test]
+    fn a_topic_is_behind_when_a_partition_or_a_held_row_came_back() {
+        let earlier = progress(&[5, 9], 0);
+        assert!(!progress(&[5, 9], 0).is_behind(&earlier));
+        assert!(!progress(&[6, 9, 0], 0).is_behind(&earlier));
+        assert!(progress(&[6, 8], 0).is_behind(&earlier));
+        assert!(progress(&[6], 0).is_behind(&earlier), "a row that was not there yet");
+        assert!(progress(&[6, 9], 1).is_behind(&earlier));
+        assert!(!progress(&[6, 9], 2).is_behind(&progress(&[5, 9], 1)), "held rows did not matter");
     }
 }

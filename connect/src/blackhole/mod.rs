@@ -144,6 +144,7 @@ mod tests {
             marks: Marks::default(),
             tail_hash: 0,
             generation: Generation::default(),
+            passed: None,
             last_timestamp_ms: -1,
         };
         ChangeBatch { spans: vec![span], ..ChangeBatch::default() }

@@ -65,6 +65,7 @@ impl<'a> Builder<'a> {
                 marks: claim.marks.clone(),
                 tail_hash: 7,
                 generation: claim.generation,
+                passed: None,
                 last_timestamp_ms: -1,
             });
             batch.span_of_slot.push(at as u16);

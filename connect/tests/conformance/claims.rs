@@ -1,7 +1,9 @@
 //! Rules L: claims, fences, zombies, lost replies.
 
+use std::sync::Arc;
+
 use topology::generation::{FirstRecord, Generation, Waits};
-use topology::ledger::{CasOutcome, Claim, ClaimReply, Owner};
+use topology::ledger::{CasOutcome, Claim, ClaimReply, Owner, Passed};
 use topology::sink::{ApplyError, SinkWriter};
 use topology::state::StateStore;
 
@@ -144,6 +146,34 @@ async fn a_cas_that_misses_is_judged_by_the_row(target: &mut Target) {
     let error = refused(&mut writer, &next).await;
     assert!(matches!(&error, ApplyError::Cas(outcomes) if outcomes[0].1 == CasOutcome::Missing), "{error:?}");
     assert_eq!(target.rows("SELECT id FROM users ORDER BY id").await, ["1", "2"]);
+}
+
+async fn the_first_batch_of_a_generation_is_refused_when_the_target_was_restored_after_it_could_go_on(
+    target: &mut Target,
+) {
+    let tables = users(target).await;
+    let mut writer = target.writer(&tables);
+    // Given a new partition 1 that waits until partition 0 is at 2,
+    let mut old = [claim(&mut writer, "t", 0, 1).await];
+    let new = [claim(&mut writer, "t", 1, 1).await];
+    let batch = Builder::new(&old, &tables).upsert(0, &[n(1), t("a")]).upsert(0, &[n(2), t("b")]).finish();
+    apply(&mut writer, &mut old, &batch).await;
+    let record = FirstRecord::from(Waits { key_schema: Some(8), timestamp_ms: 1 });
+    let progress = writer.topic_progress(&new[0].task, &record).await.unwrap();
+    let mut first = Builder::new(&new, &tables).upsert(0, &[n(1), t("later")]).finish();
+    first.spans[0].passed = Some(Arc::new(Passed { record, progress }));
+    // when the target is restored to where partition 0 was at 1, then the record of partition 1 does not overtake,
+    target.run(&["UPDATE tidelock_progress SET next_offset = 1 WHERE next_offset = 2"]).await;
+    let error = refused(&mut writer, &first).await;
+    assert!(
+        matches!(&error, ApplyError::Cas(outcomes) if outcomes[..] == [(task("t", 1), CasOutcome::WentBack(0))]),
+        "{error:?}"
+    );
+    assert_eq!(target.value("SELECT name FROM users WHERE id = 1").await, "a");
+    // and goes on when that has caught up.
+    target.run(&["UPDATE tidelock_progress SET next_offset = 2 WHERE next_offset = 1"]).await;
+    writer.apply(&first).await.unwrap();
+    assert_eq!(target.value("SELECT name FROM users WHERE id = 1").await, "later");
 }
 
 async fn one_missed_partition_names_itself_and_takes_the_batch_with_it(target: &mut Target) {
@@ -325,6 +355,7 @@ conformance!(
     a_zombie_is_fenced_and_writes_nothing,
     the_same_owner_with_a_repeated_epoch_is_told_apart_by_its_nonce,
     a_cas_that_misses_is_judged_by_the_row,
+    the_first_batch_of_a_generation_is_refused_when_the_target_was_restored_after_it_could_go_on,
     one_missed_partition_names_itself_and_takes_the_batch_with_it,
     a_batch_of_filtered_records_moves_progress_only,
     an_abandoned_call_costs_the_connection_and_nothing_else,

@@ -132,6 +132,7 @@ impl Direction {
             marks: self.claim.marks.clone(),
             tail_hash: 0,
             generation: Generation::default(),
+            passed: None,
             last_timestamp_ms: -1,
         });
         batch.span_of_slot.push(0);

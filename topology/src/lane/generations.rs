@@ -7,7 +7,7 @@ use super::message::{Command, PartitionEnds, Request};
 use super::polling::Lane;
 use crate::batch::ChangeBatch;
 use crate::generation::FirstRecord;
-use crate::ledger::{TaskKey, TopicProgress};
+use crate::ledger::{Passed, TaskKey, TopicProgress};
 use crate::moves::{pair_id, waits_for};
 use crate::pipeline::Pushed;
 use crate::raw::RawRecord;
@@ -107,8 +107,9 @@ impl Lane {
             }
             return;
         }
-        let key_schema = barrier.record.waits.key_schema;
+        let key_schema = record.waits.key_schema;
         task.barrier = None;
+        task.passed = Some(Arc::new(Passed { record: record.clone(), progress: progress.clone() }));
         task.generation.enter(key_schema);
         observer.partition_paused(&key.topic, task.partition, None);
         let start = task.start_at(task.position);

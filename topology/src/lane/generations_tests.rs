@@ -99,6 +99,20 @@ fn a_record_that_waits_goes_on_when_the_ledger_says_so() {
 }
 
 #[test]
+fn the_first_batch_of_a_generation_says_what_it_rests_upon_and_no_other() {
+    let (mut lane, task, asked) = waiting_lane();
+    let progress = others_passed(&lane);
+    lane.reply(Reply::TopicProgress(task, asked.clone(), Some(progress)));
+    assert!(matches!(offer(&mut lane, 3, &record(8)), Taken::Yes));
+    let first = lane.seal().expect("the record");
+    let passed = first.batch.spans[0].passed.as_ref().expect("what let it go on");
+    assert_eq!(passed.record, asked);
+    assert_eq!(passed.progress.partitions.iter().map(|row| row.next_offset).collect::<Vec<_>>(), [3, 5]);
+    assert!(matches!(offer(&mut lane, 4, &record(8)), Taken::Yes));
+    assert!(lane.seal().expect("another record").batch.spans[0].passed.is_none());
+}
+
+#[test]
 fn an_answer_for_a_record_that_waits_does_not_start_a_partition_that_lost_its_claim() {
     let (mut lane, task, record) = waiting_lane();
     let progress = others_passed(&lane);

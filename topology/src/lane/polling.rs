@@ -288,6 +288,7 @@ impl Lane {
                     marks: task.marks.clone(),
                     tail_hash: task.tail_hash,
                     generation: task.generation,
+                    passed: task.passed.take(),
                     last_timestamp_ms: task.last_timestamp_ms,
                 },
             ));

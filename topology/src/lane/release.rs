@@ -78,6 +78,7 @@ impl Writer {
                     marks: claim.marks.clone(),
                     tail_hash: claim.tail_hash,
                     generation: claim.generation,
+                    passed: None,
                     last_timestamp_ms: -1,
                 });
             }

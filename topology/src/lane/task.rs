@@ -1,10 +1,12 @@
 //! What the polling half knows of one task.
 
+use std::sync::Arc;
+
 use super::barrier::Barrier;
 use super::message::StartAt;
 use crate::error::Error;
 use crate::generation::Generation;
-use crate::ledger::{Claim, Owner, TaskKey};
+use crate::ledger::{Claim, Owner, Passed, TaskKey};
 use crate::marks::Marks;
 
 /// Where a task stands; see the picture in [`super`].
@@ -63,6 +65,8 @@ pub(super) struct Task {
     pub(super) committed_generation: Generation,
     /// The next record is of a new generation and waits.
     pub(super) barrier: Option<Barrier>,
+    /// Why the last one that waited could go on, until it is in a batch.
+    pub(super) passed: Option<Arc<Passed>>,
     /// Not fetched before the emitter has said what is published of its outputs: the numbers of new ones follow (rule O2).
     pub(super) awaits_published: bool,
     /// Why no further record is taken; what was taken before still goes.
@@ -93,6 +97,7 @@ impl Task {
             generation: Generation::default(),
             committed_generation: Generation::default(),
             barrier: None,
+            passed: None,
             awaits_published: false,
             halted_by: None,
         }
@@ -126,5 +131,6 @@ impl Task {
         self.generation = self.committed_generation;
         // Met again with the record.
         self.barrier = None;
+        self.passed = None;
     }
 }

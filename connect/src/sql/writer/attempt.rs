@@ -154,6 +154,17 @@ impl SqlWriter {
                 missed.push(at);
             }
         }
+        if !missed.is_empty() {
+            return Err(Failure::Cas(missed));
+        }
+        // Rule A6, in this transaction: the target may have been restored since it was asked.
+        for (at, span) in batch.spans.iter().enumerate().filter(|(at, _)| !excluded[*at]) {
+            let Some(passed) = &span.passed else { continue };
+            let now = self.read_topic_progress(&span.task, &passed.record).await;
+            if now.map_err(|error| Failure::Failed(error.error))?.is_behind(&passed.progress) {
+                missed.push(at);
+            }
+        }
         if missed.is_empty() { Ok(()) } else { Err(Failure::Cas(missed)) }
     }
 

@@ -87,6 +87,13 @@ impl MemoryWriter {
                 mismatches.push((span.task.clone(), outcome));
             }
         }
+        for (span, passed) in batch.spans.iter().filter_map(|span| Some((span, span.passed.as_ref()?))) {
+            let read = |database: &mut Database, _| Ok(topic_progress(database, &span.task, &passed.record));
+            if connection.statement(Statement::Read, read).await?.is_behind(&passed.progress) {
+                let row = (span.epoch, span.owner, span.from);
+                mismatches.push((span.task.clone(), judge_cas(span, Some(row))));
+            }
+        }
         if mutation::is_active(mutation::PROGRESS_BEFORE_ROWS) && mismatches.is_empty() {
             connection.commit().await?;
             connection.begin()?;
@@ -281,16 +288,7 @@ impl SinkWriter for MemoryWriter {
 
     async fn topic_progress(&mut self, task: &TaskKey, record: &FirstRecord) -> Result<TopicProgress, Error> {
         let mut connection = self.take_connection().await?;
-        let counts = |entry: &HeldEntry| {
-            let is_other_half =
-                record.other_half.is_some() && entry.waits_for.as_deref() == record.other_half.as_deref();
-            entry.state != HeldState::Dead && entry.timestamp_ms < record.held_before_ms() && !is_other_half
-        };
-        let is_here = |of: &TaskKey| of.is_of_direction(task) && of.topic == task.topic;
-        let read = |database: &mut Database, _| {
-            let held = database.tables.held.iter().filter(|((of, _), entry)| is_here(of) && counts(entry)).count();
-            Ok(TopicProgress::of(task, database.tables.ledger.iter(), held as u64))
-        };
+        let read = |database: &mut Database, _| Ok(topic_progress(database, task, record));
         let progress = connection.statement(Statement::Read, read).await?;
         self.connection = Some(connection);
         Ok(progress)
@@ -367,4 +365,15 @@ pub(super) fn applied(counts: Vec<OutcomeCounts>, slow_path: bool) -> Applied {
     let has_outputs = counts.iter().any(|counts| counts.dead > 0);
     let outcomes = counts.into_iter().enumerate().map(|(at, counts)| (EntityId(at as u16), counts)).collect();
     Applied { outcomes, slow_path, has_outputs, ..Applied::default() }
+}
+
+/// Rule A6; see [`SinkWriter::topic_progress`].
+fn topic_progress(database: &Database, task: &TaskKey, record: &FirstRecord) -> TopicProgress {
+    let counts = |entry: &HeldEntry| {
+        let is_other_half = record.other_half.is_some() && entry.waits_for.as_deref() == record.other_half.as_deref();
+        entry.state != HeldState::Dead && entry.timestamp_ms < record.held_before_ms() && !is_other_half
+    };
+    let is_here = |of: &TaskKey| of.is_of_direction(task) && of.topic == task.topic;
+    let held = database.tables.held.iter().filter(|((of, _), entry)| is_here(of) && counts(entry)).count();
+    TopicProgress::of(task, database.tables.ledger.iter(), held as u64)
 }
