@@ -2,7 +2,10 @@
 
 use std::io::IsTerminal;
 
-use tracing_subscriber::EnvFilter;
+use tracing_subscriber::filter::{LevelFilter, Targets};
+use tracing_subscriber::layer::SubscriberExt;
+use tracing_subscriber::util::SubscriberInitExt;
+use tracing_subscriber::{Layer, fmt};
 
 use crate::config::{Log, LogFormat};
 
@@ -11,11 +14,12 @@ pub(crate) fn start(log: &Log) {
     let level = std::env::var("TIDELOCK_LOG").unwrap_or_else(|_| log.level.clone());
     // The client library tells its statistics at INFO. A level of the user's own for it comes later in the list and wins.
     let level = format!("rdkafka=warn,{level}");
-    let filter = EnvFilter::builder().parse(&level).unwrap_or_else(|_| EnvFilter::new("info"));
-    let lines = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
-    // An error means that a subscriber is there already, which is what we want.
-    let _ = match log.format {
-        LogFormat::Text => lines.with_ansi(std::io::stderr().is_terminal()).try_init(),
-        LogFormat::Json => lines.json().flatten_event(true).try_init(),
+    let filter: Targets = level.parse().unwrap_or_else(|_| Targets::new().with_default(LevelFilter::INFO));
+    let lines = fmt::layer().with_writer(std::io::stderr);
+    let lines = match log.format {
+        LogFormat::Text => lines.with_ansi(std::io::stderr().is_terminal()).boxed(),
+        LogFormat::Json => lines.json().flatten_event(true).boxed(),
     };
+    // An error means that a subscriber is there already, which is what we want.
+    let _ = tracing_subscriber::registry().with(lines.with_filter(filter)).try_init();
 }

@@ -8,6 +8,7 @@ pub mod memory;
 pub mod mysql;
 #[cfg(feature = "postgres")]
 pub mod postgres;
+mod random;
 #[cfg(any(test, feature = "registry_server"))]
 pub mod registry_server;
 pub mod sql;

@@ -1,5 +1,7 @@
 //! Sections `http` and `log`: how the process shows itself.
 
+use tracing_subscriber::filter::Targets;
+
 use super::problem::Problems;
 use super::setting::{choice, empty_section, section};
 
@@ -50,7 +52,7 @@ impl Http {
 impl Log {
     /// Checks what types cannot say.
     pub(super) fn validate(&self, problems: &mut Problems) {
-        if let Err(error) = tracing_subscriber::EnvFilter::builder().parse(&self.level) {
+        if let Err(error) = self.level.parse::<Targets>() {
             problems.add("log.level", format!("is no level and no list of levels: {error}"));
         }
     }

@@ -124,7 +124,7 @@ impl Publisher {
             .set("enable.idempotence", "true")
             // Java's partitioner, so that a key keeps its partition when a Debezium connector takes over from the capture.
             .set("partitioner", "murmur2_random")
-            .set("compression.type", "zstd")
+            .set("compression.type", "lz4")
             .set("linger.ms", "5")
             .create()
             .map_err(refused)?;

@@ -16,6 +16,7 @@ use topology::{Error, Result};
 
 use super::client::{ClientSettings, consumer_config};
 use super::poll::{Ended, PollLoop};
+use crate::random::random;
 
 /// Wait before a lane whose consumer failed for good is built anew.
 const REBUILD_WAIT: Duration = Duration::from_secs(2);
@@ -137,13 +138,7 @@ fn run_once(setup: &LaneSetup, stop: &AtomicBool) -> Result<Ended> {
     let (outgoing, replies) = unbounded_channel();
     let pipeline = (setup.pipeline)()?;
     let topics = pipeline.topics().iter().map(|topic| topic.name.clone()).collect();
-    let lane = Lane::new(
-        setup.settings.clone(),
-        pipeline,
-        setup.observer.clone(),
-        clock.clone(),
-        Box::new(rand::random::<u64>),
-    );
+    let lane = Lane::new(setup.settings.clone(), pipeline, setup.observer.clone(), clock.clone(), Box::new(random));
     let writer = Writer::new(
         setup.settings.clone(),
         (setup.sink)(),
@@ -151,7 +146,7 @@ fn run_once(setup: &LaneSetup, stop: &AtomicBool) -> Result<Ended> {
         (setup.fetch_schema)(),
         setup.observer.clone(),
         clock,
-        Box::new(rand::random::<u64>),
+        Box::new(random),
         incoming,
         outgoing,
     );

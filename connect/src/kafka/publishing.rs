@@ -11,6 +11,7 @@ use topology::lane::LaneSettings;
 use super::client::{ClientSettings, producer_config};
 use super::emitter::{Ask, Emitter, Job, Place, Told};
 use super::poll::PollLoop;
+use crate::random::random;
 
 /// How often group offsets go out when nothing is published. Each time is a transaction.
 const OFFSETS_INTERVAL: Duration = Duration::from_secs(5);
@@ -44,7 +45,7 @@ impl Publishing {
         // Nobody polls that client, so its statistics would only pile up.
         consumer.set("statistics.interval.ms", "0");
         // A name of its own for every start: two workers with one name would fence each other for ever.
-        let id = format!("tidelock {} {:016x}", settings.group_id, rand::random::<u64>());
+        let id = format!("tidelock {} {:016x}", settings.group_id, random());
         let mut producer = producer_config(client, Some(&id));
         producer.set("transaction.timeout.ms", TRANSACTION_TIMEOUT_MS);
         Ok(Publishing {
@@ -125,7 +126,7 @@ impl PollLoop<'_> {
                             "cannot publish; trying again"
                         );
                     }
-                    let wait = self.setup.settings.retry.wait(publishing.attempt, rand::random());
+                    let wait = self.setup.settings.retry.wait(publishing.attempt, random());
                     publishing.next_at = Instant::now() + wait;
                 }
             }

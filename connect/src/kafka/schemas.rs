@@ -9,6 +9,7 @@ use topology::raw::RawRecord;
 use topology::{Error, ErrorKind, Result, Stage};
 
 use super::poll::{POLL_WAIT, PollLoop};
+use crate::random::random;
 
 /// The registry is asked again about an unknown schema after this time: a lagging replica may know it then.
 const UNKNOWN_SCHEMA_MEMORY: Duration = Duration::from_secs(60);
@@ -57,7 +58,7 @@ impl PollLoop<'_> {
                     attempt += 1;
                     tracing::warn!(lane = %self.setup.name, schema = id, %error, "cannot fetch schema; trying again");
                     self.observer.lane_state(LaneState::Paused, Some(&error));
-                    let wait = self.setup.settings.retry.wait(attempt, rand::random());
+                    let wait = self.setup.settings.retry.wait(attempt, random());
                     let until = Instant::now() + wait;
                     while Instant::now() < until {
                         self.keep_membership();

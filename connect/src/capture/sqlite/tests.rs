@@ -19,7 +19,7 @@ pub(super) struct Database {
 
 impl Database {
     pub(super) async fn new(schema: &str) -> (Database, ChangeLog) {
-        let name = format!("tidelock-capture-{}-{:016x}.db", std::process::id(), rand::random::<u64>());
+        let name = format!("tidelock-capture-{}-{:016x}.db", std::process::id(), crate::random::random());
         let path = std::env::temp_dir().join(name);
         std::fs::write(&path, b"").expect("a temporary file");
         let database = Database { path };
