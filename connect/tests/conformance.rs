@@ -10,8 +10,12 @@ mod claims;
 mod dlq;
 #[path = "conformance/faults.rs"]
 mod faults;
+#[path = "conformance/faulty.rs"]
+mod faulty;
 #[path = "conformance/held.rs"]
 mod held;
+#[path = "conformance/isolation.rs"]
+mod isolation;
 #[path = "conformance/moves.rs"]
 mod moves;
 #[path = "conformance/outbox.rs"]

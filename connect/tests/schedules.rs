@@ -2,6 +2,8 @@
 //! replies, with SQL instead of the target in memory; what dies is published. `SIM_SCHEDULES=n` runs n of them, from `SIM_FIRST` on; `SIM_SEED=s` replays the actions of one, with what
 //! became different in the target (the server's timing is its own).
 
+#[path = "conformance/faulty.rs"]
+mod faulty;
 #[path = "schedules/judge.rs"]
 mod judge;
 #[path = "../../topology/tests/simulator/processors.rs"]
@@ -16,10 +18,11 @@ mod target;
 mod troubled;
 
 use std::collections::BTreeMap;
-use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
+use faulty::Faulty;
 use processors::graph;
 use source::{BAD_FOR_TARGET, Fate, Sent, Source, USERS};
 use target::{Engine, Target, options};
@@ -27,7 +30,7 @@ use tidelock_connect::sql::writer::{HeldLimits, SinkTable, SqlWriter, WriterOpti
 use topology::batch::{SnapshotMode, WriteMode};
 use topology::clock::ManualClock;
 use topology::driver::{Broker, Listener, Seed, TestDirection, Worker, mirror};
-use troubled::{Troubled, Troubles};
+use troubled::Troubles;
 
 /// Schedules on SQLite without `SIM_SCHEDULES`; on a server 15.
 const SCHEDULES_DEFAULT: u64 = 40;
@@ -51,7 +54,7 @@ struct Schedule<'a> {
     directions: Vec<(TestDirection, Vec<SinkTable>)>,
     workers: Vec<(usize, Worker, Listener)>,
     last_member: usize,
-    troubles: Troubles,
+    troubles: Arc<Troubles>,
     /// Fate of every record of users by (partition, offset).
     fates: BTreeMap<(i32, i64), Fate>,
     actions: Vec<String>,
@@ -72,7 +75,7 @@ impl<'a> Schedule<'a> {
             directions,
             workers: Vec::new(),
             last_member: 0,
-            troubles: Troubles::new(seed.fork()),
+            troubles: Arc::new(Troubles::new(seed.fork())),
             fates: BTreeMap::new(),
             actions: Vec::new(),
             last_look: variable("SIM_SEED").map(|_| Vec::new()),
@@ -85,7 +88,7 @@ impl<'a> Schedule<'a> {
         let listener = Listener::default();
         let (settings, tables) = &self.directions[direction];
         let options = WriterOptions { dead_letters: Some("dead".into()), ..options(tables, HELD) };
-        let connector = Troubled { inner: self.target.connector(), troubles: self.troubles.clone() };
+        let connector = Faulty { inner: self.target.connector(), faults: Arc::clone(&self.troubles) };
         let sink = Box::new(SqlWriter::new(Box::new(connector), options));
         let worker =
             Worker::start(self.last_member, settings, &mut self.broker, sink, &self.clock, &listener, &mut self.seed);

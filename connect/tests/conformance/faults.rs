@@ -3,21 +3,18 @@
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 
-use async_trait::async_trait;
 use topology::batch::ChangeBatch;
 use topology::data::{Arena, Cell, CellRange, Value};
 use topology::sink::{ApplyError, OutcomeCounts, SinkWriter};
-use topology::table::TableDescription;
 use topology::{Error, ErrorKind, Stage};
 
-use tidelock_connect::sql::connection::{Connector, SqlConnection};
-use tidelock_connect::sql::dialect::Dialect;
 use tidelock_connect::sql::error::{SqlError, SqlResult};
-use tidelock_connect::sql::plan::{RowOperation, Shape, TablePlan, Written};
+use tidelock_connect::sql::plan::{RowOperation, Shape};
 use tidelock_connect::sql::writer::{HeldLimits, SqlWriter, WriterOptions};
 
 use crate::batches::{Builder, apply, claim};
 use crate::conformance;
+use crate::faulty::{CommitFault, Faults, Faulty};
 use crate::target::{SinkTableSet, Target, n, options, t};
 
 /// What the sessions do wrong, and what they count.
@@ -37,115 +34,37 @@ struct Script {
     sessions: AtomicUsize,
 }
 
-struct Faulty {
-    inner: Box<dyn Connector>,
-    script: Arc<Script>,
-}
-
-struct FaultySession {
-    inner: Box<dyn SqlConnection>,
-    script: Arc<Script>,
-}
-
-fn lost() -> SqlError {
-    SqlError::known(Error::new(ErrorKind::Transient, Stage::Commit, "connection lost", "scripted"))
-}
-
 fn taken(counter: &AtomicUsize) -> bool {
     counter.fetch_update(Ordering::SeqCst, Ordering::SeqCst, |left| left.checked_sub(1)).is_ok()
 }
 
-#[async_trait]
-impl Connector for Faulty {
-    fn dialect(&self) -> &'static dyn Dialect {
-        self.inner.dialect()
+impl Faults for Script {
+    fn opens(&self) {
+        self.sessions.fetch_add(1, Ordering::SeqCst);
     }
 
-    async fn connect(&self) -> SqlResult<Box<dyn SqlConnection>> {
-        self.script.sessions.fetch_add(1, Ordering::SeqCst);
-        Ok(Box::new(FaultySession { inner: self.inner.connect().await?, script: Arc::clone(&self.script) }))
-    }
-}
-
-#[async_trait]
-impl SqlConnection for FaultySession {
-    async fn execute(&mut self, sql: &str, parameters: &[Value]) -> SqlResult<u64> {
-        self.inner.execute(sql, parameters).await
-    }
-
-    async fn query(&mut self, sql: &str, parameters: &[Value]) -> SqlResult<Vec<Vec<Value>>> {
-        self.inner.query(sql, parameters).await
-    }
-
-    async fn execute_plain(&mut self, sql: &str) -> SqlResult<()> {
-        self.inner.execute_plain(sql).await
-    }
-
-    async fn begin(&mut self, tagged: bool) -> SqlResult<()> {
-        self.inner.begin(tagged).await
-    }
-
-    async fn constraints_immediate(&mut self) -> SqlResult<()> {
-        self.inner.constraints_immediate().await
-    }
-
-    async fn commit(&mut self) -> SqlResult<()> {
-        if taken(&self.script.cut_commit) {
-            self.inner.rollback().await?;
-            return Err(lost());
+    fn write(&self, shape: &Shape, arena: &Arena, rows: &[CellRange]) -> SqlResult<()> {
+        if shape.operation != RowOperation::Upsert || shape.plan.name.starts_with("tidelock") {
+            return Ok(());
         }
-        self.inner.commit().await?;
-        if taken(&self.script.lose_commit) { Err(lost()) } else { Ok(()) }
-    }
-
-    async fn rollback(&mut self) -> SqlResult<()> {
-        self.inner.rollback().await
-    }
-
-    async fn savepoint(&mut self) -> SqlResult<()> {
-        self.inner.savepoint().await
-    }
-
-    async fn rollback_to_savepoint(&mut self) -> SqlResult<()> {
-        self.inner.rollback_to_savepoint().await
-    }
-
-    async fn release_savepoint(&mut self) -> SqlResult<()> {
-        self.inner.release_savepoint().await
-    }
-
-    async fn write_rows(&mut self, shape: &Shape, arena: &Arena, rows: &[CellRange]) -> SqlResult<Written> {
-        if shape.operation == RowOperation::Upsert && !shape.plan.name.starts_with("tidelock") {
-            self.script.writes.fetch_add(1, Ordering::SeqCst);
-            if let Some(kind) = *self.script.fails.lock().unwrap() {
-                return Err(SqlError::known(
-                    Error::new(kind, Stage::Write, "scripted", "scripted").with_code("SCRIPTED"),
-                ));
-            }
-            let limit = self.script.unknown_from.load(Ordering::SeqCst) as i64;
-            let fails = |row: &CellRange| matches!(arena.row(*row)[0], Cell::I64(id) if id >= limit);
-            if limit > 0 && rows.iter().any(fails) {
-                let error = Error::new(ErrorKind::Environment, Stage::Write, "odd", "scripted").with_code("ODD");
-                return Err(SqlError::unknown(error));
-            }
+        self.writes.fetch_add(1, Ordering::SeqCst);
+        if let Some(kind) = *self.fails.lock().unwrap() {
+            return Err(SqlError::known(Error::new(kind, Stage::Write, "scripted", "scripted").with_code("SCRIPTED")));
         }
-        self.inner.write_rows(shape, arena, rows).await
+        let limit = self.unknown_from.load(Ordering::SeqCst) as i64;
+        let fails = |row: &CellRange| matches!(arena.row(*row)[0], Cell::I64(id) if id >= limit);
+        if limit > 0 && rows.iter().any(fails) {
+            let error = Error::new(ErrorKind::Environment, Stage::Write, "odd", "scripted").with_code("ODD");
+            return Err(SqlError::unknown(error));
+        }
+        Ok(())
     }
 
-    async fn present(&mut self, plan: &TablePlan, arena: &Arena, keys: &[CellRange]) -> SqlResult<Vec<bool>> {
-        self.inner.present(plan, arena, keys).await
-    }
-
-    async fn exist(&mut self, plan: &TablePlan, arena: &Arena, keys: &[CellRange]) -> SqlResult<Vec<bool>> {
-        self.inner.exist(plan, arena, keys).await
-    }
-
-    async fn advance_sequence(&mut self, plan: &TablePlan, column: usize, highest: i64) -> SqlResult<()> {
-        self.inner.advance_sequence(plan, column, highest).await
-    }
-
-    async fn describe(&mut self, table: &str) -> SqlResult<Option<TableDescription>> {
-        self.inner.describe(table).await
+    fn commit(&self) -> Option<CommitFault> {
+        if taken(&self.cut_commit) {
+            return Some(CommitFault::Cut);
+        }
+        taken(&self.lose_commit).then_some(CommitFault::ReplyLost)
     }
 }
 
@@ -155,7 +74,7 @@ fn writer(target: &Target, tables: &SinkTableSet) -> (SqlWriter, Arc<Script>) {
 
 fn writer_with(target: &Target, options: WriterOptions) -> (SqlWriter, Arc<Script>) {
     let script = Arc::new(Script::default());
-    let connector = Faulty { inner: target.connector(), script: Arc::clone(&script) };
+    let connector = Faulty { inner: target.connector(), faults: Arc::clone(&script) };
     (SqlWriter::new(Box::new(connector), options), script)
 }
 

@@ -13,7 +13,8 @@ const LOOK_INTERVAL_US: u64 = 500_000;
 #[derive(Debug)]
 pub(super) struct Barrier {
     /// The record that waits. All held rows from before it are waited for, whatever they wait for themselves, for that is older too; but not
-    /// half a key change whose other half is this very record. Younger ones may wait for what is behind it: a child for its parent, one half of a key change for the other.
+    /// half a key change whose other half is this very record. Younger ones may wait for what is behind it: a child for its parent, one half
+    /// of a key change for the other.
     pub(super) record: FirstRecord,
     /// The partitions of the topic as they were when the record was met; `None` until the brokers have said.
     pub(super) ends: Option<Vec<PartitionEnds>>,
@@ -24,8 +25,8 @@ pub(super) struct Barrier {
 }
 
 impl Barrier {
-    pub(super) fn new(record: impl Into<FirstRecord>) -> Barrier {
-        Barrier { record: record.into(), ends: None, obstacle: String::new(), look_at_us: None }
+    pub(super) fn new(record: FirstRecord) -> Barrier {
+        Barrier { record, ends: None, obstacle: String::new(), look_at_us: None }
     }
 
     /// It has asked the ledger and awaits the answer.
@@ -120,13 +121,13 @@ mod tests {
     }
 
     fn barrier(id: u32, timestamp_ms: i64, high: &[i64]) -> Barrier {
-        Barrier { ends: ends(high), ..Barrier::new(record(id, timestamp_ms)) }
+        Barrier { ends: ends(high), ..Barrier::new(record(id, timestamp_ms).into()) }
     }
 
     #[test]
     fn a_new_partition_waits_for_the_old_ones_and_for_their_held_rows_and_not_for_other_new_ones() {
         let rows = |at| progress(&[(0, 10, key(7)), (1, at, key(7)), (2, 0, waits(grown(), 7, 4))], 0);
-        assert!(Barrier::new(record(7, 5)).obstacle(3, &grown(), &rows(20)).is_some(), "the ends are not known");
+        assert!(Barrier::new(record(7, 5).into()).obstacle(3, &grown(), &rows(20)).is_some(), "the ends are not known");
         let barrier = barrier(7, 5, &[10, 20, 5, 5]);
         assert_eq!(barrier.obstacle(3, &grown(), &rows(19)).as_deref(), Some("partition 1 is at 19 of 20"));
         assert_eq!(barrier.obstacle(3, &grown(), &rows(20)), None);
