@@ -9,34 +9,15 @@ use topology::batch::{WriteMode, WriteTable};
 use topology::data::{Arena, CellRange};
 use topology::record::EntityId;
 
-use super::Options;
-use super::engine::BenchEngine;
+use super::Trial;
 use super::topic::PARTITIONS;
-use super::workload::{Phase, TABLE, Workload};
+use super::workload::{Phase, TABLE};
 
 /// Rows per second of all connections together.
-#[allow(clippy::too_many_arguments)]
-pub(crate) fn run(
-    runtime: &tokio::runtime::Runtime,
-    engine: BenchEngine,
-    database: &str,
-    workload: &Workload,
-    phase: Phase,
-    options: &Options,
-    keys: &Arc<Vec<u64>>,
-    lanes: usize,
-) -> Result<f64, String> {
-    let started = Arc::new(tokio::sync::Barrier::new(lanes));
-    let tasks: Vec<_> = (0..lanes)
-        .map(|lane| {
-            let (workload, options, database) = (workload.clone(), options.clone(), database.to_owned());
-            let keys = keys.clone();
-            let started = started.clone();
-            runtime.spawn(async move {
-                one(engine, &database, &workload, phase, &options, &keys, lane, lanes, &started).await
-            })
-        })
-        .collect();
+pub(crate) fn run(runtime: &tokio::runtime::Runtime, trial: &Arc<Trial>, phase: Phase) -> Result<f64, String> {
+    let started = Arc::new(tokio::sync::Barrier::new(trial.lanes));
+    let tasks: Vec<_> =
+        (0..trial.lanes).map(|lane| runtime.spawn(one(Arc::clone(trial), phase, lane, Arc::clone(&started)))).collect();
     let mut rate = 0.0;
     for task in tasks {
         let (rows, spent) = runtime.block_on(task).map_err(|error| error.to_string())??;
@@ -45,18 +26,14 @@ pub(crate) fn run(
     Ok(rate)
 }
 
-#[allow(clippy::too_many_arguments)]
 async fn one(
-    engine: BenchEngine,
-    database: &str,
-    workload: &Workload,
+    trial: Arc<Trial>,
     phase: Phase,
-    options: &Options,
-    keys: &[u64],
     lane: usize,
-    lanes: usize,
-    started: &tokio::sync::Barrier,
+    started: Arc<tokio::sync::Barrier>,
 ) -> Result<(u64, Duration), String> {
+    let Trial { options, engine, database, workload, lanes, .. } = &*trial;
+    let (lanes, keys) = (*lanes, trial.order(phase));
     let fail = |error: connect::sql::error::SqlError| error.error.to_string();
     let mut session = engine.connector(database)?.connect().await.map_err(fail)?;
     let description = session.describe(TABLE).await.map_err(fail)?.ok_or("the table is gone")?;

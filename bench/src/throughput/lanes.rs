@@ -18,28 +18,20 @@ use topology::pipeline::{Pipeline, TopicSettings};
 use topology::processors::{self, DirectionEntity};
 use topology::record::EntityId;
 
-use super::Options;
+use super::Trial;
 use super::engine::BenchEngine;
 use super::report::LaneResult;
-use super::topic::{self, Topics};
+use super::topic;
 use super::workload::{Phase, TABLE};
 
 /// Starts the process and reads its result.
-#[allow(clippy::too_many_arguments)]
-pub(crate) fn spawn(
-    engine: BenchEngine,
-    database: &str,
-    phase: Phase,
-    topics: &Topics,
-    options: &Options,
-    lanes: usize,
-    run: usize,
-) -> Result<LaneResult, String> {
+pub(crate) fn spawn(trial: &Trial, phase: Phase, run: usize) -> Result<LaneResult, String> {
+    let Trial { options, engine, database, topics, lanes, .. } = trial;
     let program = std::env::current_exe().map_err(|error| error.to_string())?;
     let group = format!("{}-{}-{lanes}-{run}", topics.of(phase), engine.name());
     let output = Command::new(program)
         .args(["throughput", "--lane-run", engine.name(), database, phase.name(), topics.of(phase), &group])
-        .args([options.rows as usize, options.batch, lanes].map(|number| number.to_string()))
+        .args([options.rows as usize, options.batch, *lanes].map(|number| number.to_string()))
         .stderr(std::process::Stdio::inherit())
         .output()
         .map_err(|error| error.to_string())?;

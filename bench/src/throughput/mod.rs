@@ -82,15 +82,22 @@ pub(crate) fn main(arguments: &[String]) -> Result<(), String> {
     for columns in &options.columns {
         let workload = Workload::new(*columns);
         // One topic per number of columns and phase serves all engines.
-        let topics = runtime.block_on(topic::fill(&workload, &options))?;
-        let mut orders = Vec::new();
-        for phase in [Phase::Insert, Phase::Update] {
-            orders.push(Arc::new(topic::arrival(&workload, phase, topics.of(phase), options.rows)?));
-        }
+        let topics = Arc::new(runtime.block_on(topic::fill(&workload, &options))?);
+        let order = |phase| topic::arrival(&workload, phase, topics.of(phase), options.rows).map(Arc::new);
+        let orders = [order(Phase::Insert)?, order(Phase::Update)?];
         for engine in &options.engines {
             let database = runtime.block_on(engine.create_database())?;
             for lanes in &options.lanes {
-                measure(&runtime, &options, *engine, &database, &workload, &topics, &orders, *lanes, &mut report)?;
+                let trial = Trial {
+                    options: options.clone(),
+                    engine: *engine,
+                    database: database.clone(),
+                    workload: workload.clone(),
+                    topics: Arc::clone(&topics),
+                    orders: orders.clone(),
+                    lanes: *lanes,
+                };
+                measure(&runtime, &Arc::new(trial), &mut report)?;
             }
             runtime.block_on(engine.drop_database(&database))?;
         }
@@ -103,32 +110,42 @@ pub(crate) fn main(arguments: &[String]) -> Result<(), String> {
     Ok(())
 }
 
-#[allow(clippy::too_many_arguments)]
-fn measure(
-    runtime: &tokio::runtime::Runtime,
-    options: &Options,
+/// What one line of the report is about.
+struct Trial {
+    options: Options,
     engine: BenchEngine,
-    database: &str,
-    workload: &Workload,
-    topics: &topic::Topics,
-    orders: &[Arc<Vec<u64>>],
+    database: String,
+    workload: Workload,
+    topics: Arc<topic::Topics>,
+    /// Keys in the order in which the topic delivers them, of each phase.
+    orders: [Arc<Vec<u64>>; 2],
     lanes: usize,
-    report: &mut Report,
-) -> Result<(), String> {
+}
+
+impl Trial {
+    fn order(&self, phase: Phase) -> &[u64] {
+        match phase {
+            Phase::Insert => &self.orders[0],
+            Phase::Update => &self.orders[1],
+        }
+    }
+}
+
+fn measure(runtime: &tokio::runtime::Runtime, trial: &Arc<Trial>, report: &mut Report) -> Result<(), String> {
+    let Trial { options, engine, database, workload, lanes, .. } = &**trial;
     let mut measured: Vec<(Phase, Measured)> =
         [Phase::Insert, Phase::Update].map(|phase| (phase, Measured::default())).into();
     for run in 0..options.runs {
         // Bare and Tidelock take turns, so that a slow minute of the machine hits both.
         runtime.block_on(engine.create_table(database, workload))?;
-        for ((phase, measured), keys) in measured.iter_mut().zip(orders) {
+        for (phase, measured) in &mut measured {
             std::thread::sleep(REST);
-            let bare = bare::run(runtime, engine, database, workload, *phase, options, keys, lanes)?;
-            measured.ceiling.push(bare);
+            measured.ceiling.push(bare::run(runtime, trial, *phase)?);
         }
         runtime.block_on(engine.create_table(database, workload))?;
         for (phase, measured) in &mut measured {
             std::thread::sleep(REST);
-            let result = lanes::spawn(engine, database, *phase, topics, options, lanes, run)?;
+            let result = lanes::spawn(trial, *phase, run)?;
             measured.add(result);
         }
         let last =
@@ -144,7 +161,7 @@ fn measure(
         );
     }
     for (phase, measured) in measured {
-        report.add(engine.name(), &format!("{}_{}_columns", phase.name(), workload.columns), lanes, &measured);
+        report.add(engine.name(), &format!("{}_{}_columns", phase.name(), workload.columns), *lanes, &measured);
     }
     Ok(())
 }
