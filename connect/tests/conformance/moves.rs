@@ -166,6 +166,42 @@ async fn a_create_half_that_lacks_a_parent_lets_the_delete_half_move_the_row(tar
     assert!(target.rows("SELECT state FROM tidelock_moved").await.is_empty());
 }
 
+async fn a_delete_half_that_children_hold_back_is_still_known_by_its_pair(target: &mut Target) {
+    // Given a user whose child at the target does not follow a change of the key, and a create half that waits,
+    let tables = users(target).await;
+    target
+        .run(&[
+            "CREATE TABLE notes (user_id bigint NOT NULL, CONSTRAINT notes_user FOREIGN KEY (user_id) REFERENCES users (id))",
+            "INSERT INTO notes VALUES (1)",
+        ])
+        .await;
+    let (mut first, mut second) = (target.writer(&tables), target.writer(&tables));
+    let mut old_lane = [claim(&mut first, "t", 0, 1).await];
+    let mut new_lane = [claim(&mut second, "t", 1, 1).await];
+    let mut builder = Builder::new(&new_lane, &tables);
+    create_half(&mut builder, t("new"));
+    apply(&mut second, &mut new_lane, &builder.finish()).await;
+    let waits_for = target.value("SELECT waits_for FROM tidelock_held").await;
+    assert!(waits_for.starts_with(topology::moves::MOVE_PREFIX), "{waits_for}");
+    // when the child holds the delete half back, then that is held under the name of the pair too (rule A6 knows it by it).
+    let mut builder = Builder::new(&old_lane, &tables);
+    delete_half(&mut builder);
+    let applied = apply(&mut first, &mut old_lane, &builder.finish()).await;
+    assert_eq!(applied.outcomes[0].1.parked, 1);
+    assert_eq!(target.rows("SELECT waits_for FROM tidelock_held").await, [waits_for.clone(), waits_for]);
+    // When the child is gone, then they go on.
+    target.run(&["DELETE FROM notes", "UPDATE tidelock_held SET retry_at_ms = 0"]).await;
+    let rows = |builder: &mut Builder<'_>, partition: i32, _| match partition {
+        0 => delete_half(builder),
+        _ => create_half(builder, t("new")),
+    };
+    settle(&mut first, &old_lane, &tables, rows).await;
+    target.run(&["UPDATE tidelock_held SET retry_at_ms = 0"]).await;
+    settle(&mut second, &new_lane, &tables, rows).await;
+    assert_eq!(target.rows(ALL).await, ["2|new|mine"]);
+    assert!(target.rows("SELECT state FROM tidelock_held").await.is_empty());
+}
+
 /// Tries each row that is due by itself, as a lane does, until nothing is: `row` adds the record that (partition, offset) was made from.
 async fn settle(
     writer: &mut SqlWriter,
@@ -260,6 +296,7 @@ conformance!(
     the_create_half_waits_and_its_key_with_it,
     a_half_whose_other_half_never_comes_gives_up_in_the_end,
     a_create_half_that_lacks_a_parent_lets_the_delete_half_move_the_row,
+    a_delete_half_that_children_hold_back_is_still_known_by_its_pair,
     a_whole_move_behind_a_held_key_is_two_halves_again,
     a_delete_does_not_pass_a_half_that_waits,
     a_full_image_does_not_pass_a_half_that_waits_behind_its_row,
