@@ -326,6 +326,21 @@ async fn a_unique_violation_is_tried_at_once_after_one_and_after_two_seconds_and
     );
 }
 
+async fn a_row_that_may_be_tried_once_is_dead_at_once(target: &mut Target) {
+    let mut tables = blog(target).await;
+    tables[0].held = Some(HeldLimits { attempts_max: Some(1), ..HeldLimits::default() });
+    let mut writer = target.writer(&tables);
+    let mut claims = [claim(&mut writer, "t", 0, 1).await];
+    let batch = Builder::new(&claims, &tables)
+        .upsert(0, &user(1, "taken"))
+        .upsert(0, &user(2, "taken"))
+        .upsert(0, &user(3, "free"))
+        .finish();
+    let applied = apply(&mut writer, &mut claims, &batch).await;
+    assert_eq!((applied.outcomes[0].1.applied, applied.outcomes[0].1.dead), (2, 1));
+    assert_eq!(states(target).await, ["1|dead|∅"]);
+}
+
 async fn where_too_much_waits_the_partition_pauses_until_there_is_room(target: &mut Target) {
     let tables = blog(target).await;
     let limits = HeldLimits { rows_max: 2, ..HeldLimits::default() };
@@ -407,6 +422,7 @@ conformance!(
     a_record_that_died_before_its_key_was_known_is_overtaken_by_its_raw_key,
     a_truncate_makes_dead_records_history,
     a_unique_violation_is_tried_at_once_after_one_and_after_two_seconds_and_is_then_dead,
+    a_row_that_may_be_tried_once_is_dead_at_once,
     where_too_much_waits_the_partition_pauses_until_there_is_room,
     bytes_that_wait_are_limited_too,
     history_is_deleted_when_it_is_old,

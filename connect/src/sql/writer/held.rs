@@ -55,6 +55,18 @@ pub(crate) struct HeldRecord {
     pub(crate) waits_for_key: Option<u64>,
 }
 
+/// A record that failed by itself.
+pub(crate) struct Failed<'a> {
+    pub(crate) entity: usize,
+    pub(crate) record: usize,
+    pub(crate) change: &'a Change,
+    pub(crate) error: SqlError,
+    /// What half a key change waits for, unless it waits for another table.
+    pub(crate) half: Option<Arc<str>>,
+    /// It has no other try.
+    pub(crate) gives_up: bool,
+}
+
 /// A key that a later change was written of.
 pub(crate) struct Passed {
     /// Span and key hash.
@@ -225,19 +237,11 @@ impl Holding {
         }
     }
 
-    /// Holds one record that failed: parked or dead by its kind. `half`: what half a key change waits for, unless it waits for another table.
-    #[allow(clippy::too_many_arguments)] // all of them name one record and why
-    pub(crate) fn hold(
-        &mut self,
-        table: &EntityTable,
-        batch: &ChangeBatch,
-        entity: usize,
-        record: usize,
-        change: &Change,
-        error: SqlError,
-        half: Option<Arc<str>>,
-    ) {
-        let state = if error.kind() == ErrorKind::Data { HeldState::Dead } else { HeldState::Parked };
+    /// Holds one record that failed: parked or dead by its kind.
+    pub(crate) fn hold(&mut self, table: &EntityTable, batch: &ChangeBatch, failed: Failed<'_>) {
+        let Failed { entity, record, change, error, half, gives_up } = failed;
+        let is_dead = error.kind() == ErrorKind::Data || gives_up;
+        let state = if is_dead { HeldState::Dead } else { HeldState::Parked };
         let key_hash = table.key_hash(&batch.arena, change.key);
         let key = key_hash.map(|hash| (span_index(batch, record), hash));
         if state == HeldState::Parked {

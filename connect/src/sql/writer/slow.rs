@@ -12,6 +12,7 @@ use topology::{Error, ErrorKind, Stage};
 
 use super::attempt::{Progress, with_entity};
 use super::groups::{Group, GroupKind, kind_of};
+use super::held::Failed;
 use super::rows::{self, MoveNotes};
 use super::tables::Parent;
 use super::{Failure, SqlWriter, moves};
@@ -183,7 +184,9 @@ impl SqlWriter {
                 Err(error) => {
                     let half = self.leave_word(batch, entity, &change, progress).await?;
                     let table = self.tables[entity].as_ref().expect("planned before BEGIN");
-                    progress.holding.hold(table, batch, entity, record, &change, error, half);
+                    let gives_up = self.options.held_limits(entity).attempts_max == Some(1);
+                    let failed = Failed { entity, record, change: &change, error, half, gives_up };
+                    progress.holding.hold(table, batch, failed);
                 }
             }
         }
