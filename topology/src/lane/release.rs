@@ -209,3 +209,7 @@ enum Released {
     None,
     Stop(Error),
 }
+
+#[cfg(test)]
+#[path = "release_tests.rs"]
+mod tests;
