@@ -1,7 +1,5 @@
 //! Sections `http` and `log`: how the process shows itself.
 
-use tracing_subscriber::filter::Targets;
-
 use super::problem::Problems;
 use super::setting::{choice, empty_section, section};
 
@@ -52,7 +50,7 @@ impl Http {
 impl Log {
     /// Checks what types cannot say.
     pub(super) fn validate(&self, problems: &mut Problems) {
-        if let Err(error) = self.level.parse::<Targets>() {
+        if let Err(error) = crate::logging::levels(&self.level) {
             problems.add("log.level", format!("is no level and no list of levels: {error}"));
         }
     }
