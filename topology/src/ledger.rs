@@ -244,6 +244,19 @@ pub struct Passed {
     pub record: FirstRecord,
     /// What the target had said of the topic.
     pub progress: TopicProgress,
+    /// It waited until no held row was left, too.
+    pub waited_for_held: bool,
+}
+
+impl Passed {
+    /// True when something that it waited for is not applied any more: the target was restored to an earlier state.
+    pub fn is_undone(&self, now: &TopicProgress) -> bool {
+        let has_reached = |before: &PartitionProgress| {
+            let now = now.partitions.iter().find(|now| now.partition == before.partition);
+            now.is_some_and(|now| now.next_offset >= before.next_offset)
+        };
+        (self.waited_for_held && now.held > 0) || !self.progress.partitions.iter().all(has_reached)
+    }
 }
 
 /// What the ledger and the held rows say of one topic of a direction, whoever owns its partitions (rule A6).
@@ -269,15 +282,6 @@ impl TopicProgress {
             generation: row.generation,
         });
         TopicProgress { partitions: partitions.collect(), held }
-    }
-
-    /// True when something is not applied that was applied at an earlier look.
-    pub fn is_behind(&self, earlier: &TopicProgress) -> bool {
-        let has_reached = |before: &PartitionProgress| {
-            let now = self.partitions.iter().find(|now| now.partition == before.partition);
-            now.is_some_and(|now| now.next_offset >= before.next_offset)
-        };
-        (self.held > 0 && earlier.held == 0) || !earlier.partitions.iter().all(has_reached)
     }
 }
 
@@ -307,16 +311,13 @@ pub enum CasOutcome {
     Inconsistent,
 }
 
-/// Judges a CAS that matched no row (rule L3), or whose span must not be committed any more (rule A6). `row` is (epoch, owner, next_offset), `None` when the row is missing.
+/// Judges a CAS that matched no row (rule L3). `row` is (epoch, owner, next_offset), `None` when the row is missing.
 pub fn judge_cas(span: &TaskSpan, row: Option<(i64, Owner, i64)>) -> CasOutcome {
     match row {
         None => CasOutcome::Missing,
         Some((epoch, owner, _)) if epoch != span.epoch || owner != span.owner => CasOutcome::Fenced,
         Some((_, _, next_offset)) if next_offset == span.to && span.to != span.from => CasOutcome::AlreadyApplied,
         Some((_, _, next_offset)) if next_offset < span.from => CasOutcome::WentBack(next_offset),
-        Some((_, _, next_offset)) if next_offset == span.from && span.passed.is_some() => {
-            CasOutcome::WentBack(next_offset)
-        }
         Some(_) => CasOutcome::Inconsistent,
     }
 }
@@ -324,6 +325,7 @@ pub fn judge_cas(span: &TaskSpan, row: Option<(i64, Owner, i64)>) -> CasOutcome 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::generation::Waits;
 
     fn progress(offsets: &[i64], held: u64) -> TopicProgress {
         let row = |(partition, next_offset): (i32, &i64)| PartitionProgress {
@@ -335,13 +337,14 @@ mod tests {
     }
 
     #[test]
-    fn a_topic_is_behind_when_a_partition_or_a_held_row_came_back() {
-        let earlier = progress(&[5, 9], 0);
-        assert!(!progress(&[5, 9], 0).is_behind(&earlier));
-        assert!(!progress(&[6, 9, 0], 0).is_behind(&earlier));
-        assert!(progress(&[6, 8], 0).is_behind(&earlier));
-        assert!(progress(&[6], 0).is_behind(&earlier), "a row that was not there yet");
-        assert!(progress(&[6, 9], 1).is_behind(&earlier));
-        assert!(!progress(&[6, 9], 2).is_behind(&progress(&[5, 9], 1)), "held rows did not matter");
+    fn what_let_a_record_go_on_is_undone_when_a_partition_or_a_held_row_came_back() {
+        let record = Waits { key_schema: None, timestamp_ms: 1 }.into();
+        let passed = Passed { record, progress: progress(&[5, 9], 0), waited_for_held: true };
+        assert!(!passed.is_undone(&progress(&[5, 9], 0)));
+        assert!(!passed.is_undone(&progress(&[6, 9, 0], 0)));
+        assert!(passed.is_undone(&progress(&[6, 8], 0)));
+        assert!(passed.is_undone(&progress(&[6], 0)), "a row that was not there yet");
+        assert!(passed.is_undone(&progress(&[6, 9], 1)));
+        assert!(!Passed { waited_for_held: false, ..passed }.is_undone(&progress(&[6, 9], 1)));
     }
 }

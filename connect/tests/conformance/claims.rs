@@ -161,7 +161,7 @@ async fn the_first_batch_of_a_generation_is_refused_when_the_target_was_restored
     let record = FirstRecord::from(Waits { key_schema: Some(8), timestamp_ms: 1 });
     let progress = writer.topic_progress(&new[0].task, &record).await.unwrap();
     let mut first = Builder::new(&new, &tables).upsert(0, &[n(1), t("later")]).finish();
-    first.spans[0].passed = Some(Arc::new(Passed { record, progress }));
+    first.spans[0].passed = Some(Arc::new(Passed { record, progress, waited_for_held: true }));
     // when the target is restored to where partition 0 was at 1, then the record of partition 1 does not overtake,
     target.run(&["UPDATE tidelock_progress SET next_offset = 1 WHERE next_offset = 2"]).await;
     let error = refused(&mut writer, &first).await;

@@ -39,10 +39,11 @@ impl Barrier {
         self.look_at_us = Some(now_us + LOOK_INTERVAL_US);
     }
 
-    /// The first thing that is not so yet, in words; `None` when the record may go on. `mine` is the waiting task's generation as stored.
-    pub(super) fn obstacle(&self, partition: i32, mine: &Generation, topic: &TopicProgress) -> Option<String> {
+    /// The first thing that is not so yet, in words. `Ok`: the record may go on; true when it waited for held rows too. `mine` is the waiting
+    /// task's generation as stored.
+    pub(super) fn judge(&self, partition: i32, mine: &Generation, topic: &TopicProgress) -> Result<bool, String> {
         let Some(ends) = &self.ends else {
-            return Some("the brokers have not told where the partitions end".to_owned());
+            return Err("the brokers have not told where the partitions end".to_owned());
         };
         let Waits { key_schema, timestamp_ms } = self.record.waits;
         let is_first = mine.grown_from == 0 && mine.key_schema.is_none();
@@ -65,10 +66,13 @@ impl Barrier {
             };
             if !has_passed {
                 let at = row.map_or(other.low, |row| row.next_offset);
-                return Some(format!("partition {} is at {at} of {}", other.partition, other.high));
+                return Err(format!("partition {} is at {at} of {}", other.partition, other.high));
             }
         }
-        (topic.held > 0 && !is_alone).then(|| format!("{} held rows of the topic wait to be applied", topic.held))
+        if topic.held > 0 && !is_alone {
+            return Err(format!("{} held rows of the topic wait to be applied", topic.held));
+        }
+        Ok(!is_alone)
     }
 }
 
@@ -118,6 +122,12 @@ mod tests {
 
     fn grown() -> Generation {
         Generation { partitions: 4, grown_from: 2, ..Generation::default() }
+    }
+
+    impl Barrier {
+        fn obstacle(&self, partition: i32, mine: &Generation, topic: &TopicProgress) -> Option<String> {
+            self.judge(partition, mine, topic).err()
+        }
     }
 
     fn barrier(id: u32, timestamp_ms: i64, high: &[i64]) -> Barrier {

@@ -99,17 +99,20 @@ impl Lane {
             self.tells_barrier = true;
             return;
         }
-        if let Some(obstacle) = barrier.obstacle(task.partition, &task.committed_generation, progress) {
-            // Told when it changes: an outage of hours would else say the same thing twice a second.
-            if barrier.obstacle != obstacle {
-                observer.partition_paused(&key.topic, task.partition, Some(&waiting(key, &obstacle)));
-                barrier.obstacle = obstacle;
+        let waited_for_held = match barrier.judge(task.partition, &task.committed_generation, progress) {
+            Ok(waited_for_held) => waited_for_held,
+            Err(obstacle) => {
+                // Told when it changes: an outage of hours would else say the same thing twice a second.
+                if barrier.obstacle != obstacle {
+                    observer.partition_paused(&key.topic, task.partition, Some(&waiting(key, &obstacle)));
+                    barrier.obstacle = obstacle;
+                }
+                return;
             }
-            return;
-        }
+        };
         let key_schema = record.waits.key_schema;
         task.barrier = None;
-        task.passed = Some(Arc::new(Passed { record: record.clone(), progress: progress.clone() }));
+        task.passed = Some(Arc::new(Passed { record: record.clone(), progress: progress.clone(), waited_for_held }));
         task.generation.enter(key_schema);
         observer.partition_paused(&key.topic, task.partition, None);
         let start = task.start_at(task.position);

@@ -160,12 +160,12 @@ impl SqlWriter {
         // Rule A6, in this transaction: the target may have been restored since it was asked.
         for (at, span) in batch.spans.iter().enumerate().filter(|(at, _)| !excluded[*at]) {
             let Some(passed) = &span.passed else { continue };
-            let now = self.read_topic_progress(&span.task, &passed.record).await;
-            if now.map_err(|error| Failure::Failed(error.error))?.is_behind(&passed.progress) {
+            let now = self.read_topic_progress(&span.task, &passed.record, passed.waited_for_held).await;
+            if passed.is_undone(&now.map_err(|error| Failure::Failed(error.error))?) {
                 missed.push(at);
             }
         }
-        if missed.is_empty() { Ok(()) } else { Err(Failure::Cas(missed)) }
+        if missed.is_empty() { Ok(()) } else { Err(Failure::Undone(missed)) }
     }
 
     fn count_records(&self, batch: &ChangeBatch, excluded: &[bool], progress: &mut Progress) {

@@ -195,6 +195,7 @@ impl SqlWriter {
         &mut self,
         task: &TaskKey,
         record: &FirstRecord,
+        counts_held: bool,
     ) -> SqlResult<TopicProgress> {
         let topic = &task_values(task)[..3];
         let statements = self.statements.clone();
@@ -205,9 +206,13 @@ impl SqlWriter {
             Value::I64(record.held_before_ms()),
             Value::Text(record.other_half.as_deref().unwrap_or_default().to_owned()),
         ];
-        let held = session.query(&statements.topic_held, &parameters(&[topic, &before])).await?;
+        let held = match counts_held {
+            true => session.query(&statements.topic_held, &parameters(&[topic, &before])).await?,
+            false => Vec::new(),
+        };
         let held = match held.first().map(Vec::as_slice) {
             Some([Value::I64(held)]) => held.cast_unsigned(),
+            None if !counts_held => 0,
             _ => return Err(bug("the count of held rows is no number".to_owned())),
         };
         let mut partitions = Vec::with_capacity(rows.len());

@@ -90,6 +90,8 @@ pub struct SqlWriter {
 pub(crate) enum Failure {
     /// CAS of these spans matched nothing (rule L3).
     Cas(Vec<usize>),
+    /// What these spans waited for is undone (rule A6).
+    Undone(Vec<usize>),
     /// The outcome of COMMIT is unknown (rule L4).
     Unknown(Error),
     /// A row, or its code is in no table: worth the slow path (rule E4).
@@ -339,6 +341,10 @@ impl SinkWriter for SqlWriter {
                     Err(ApplyError::Failed(error.error))
                 }
             },
+            Err(Failure::Undone(spans)) => {
+                let of_span = |at: &usize| (batch.spans[*at].task.clone(), CasOutcome::WentBack(batch.spans[*at].from));
+                Err(ApplyError::Cas(spans.iter().map(of_span).collect()))
+            }
             Err(Failure::Unknown(error)) => {
                 self.close();
                 Err(ApplyError::Unknown(error))
@@ -386,7 +392,7 @@ impl SinkWriter for SqlWriter {
 
     async fn topic_progress(&mut self, task: &TaskKey, record: &FirstRecord) -> Result<TopicProgress, Error> {
         let result = match self.enter().await {
-            Ok(()) => self.read_topic_progress(task, record).await,
+            Ok(()) => self.read_topic_progress(task, record, true).await,
             Err(error) => Err(error),
         };
         self.leave(result)

@@ -87,11 +87,13 @@ impl MemoryWriter {
                 mismatches.push((span.task.clone(), outcome));
             }
         }
+        if !mismatches.is_empty() {
+            return Err(ApplyError::Cas(mismatches));
+        }
         for (span, passed) in batch.spans.iter().filter_map(|span| Some((span, span.passed.as_ref()?))) {
             let read = |database: &mut Database, _| Ok(topic_progress(database, &span.task, &passed.record));
-            if connection.statement(Statement::Read, read).await?.is_behind(&passed.progress) {
-                let row = (span.epoch, span.owner, span.from);
-                mismatches.push((span.task.clone(), judge_cas(span, Some(row))));
+            if passed.is_undone(&connection.statement(Statement::Read, read).await?) {
+                mismatches.push((span.task.clone(), CasOutcome::WentBack(span.from)));
             }
         }
         if mutation::is_active(mutation::PROGRESS_BEFORE_ROWS) && mismatches.is_empty() {
