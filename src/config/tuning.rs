@@ -51,7 +51,7 @@ section! {
     Parked {
         /// Seconds after which a waiting row is declared dead. An entity can say it for itself.
         dead_after_seconds: u64 = 3600;
-        /// Tries after which a waiting row is declared dead, the first one included, early ones that a wake-up caused not counted; 0: only time counts. An entity can say it for itself.
+        /// Tries after which a waiting row is declared dead, the first one included, early ones that a wake-up caused not counted; 1: dead at its first failure, also for the dead-letter limit; 0: only time counts. An entity can say it for itself.
         attempts: u64 = 0;
         /// Milliseconds before the first new try, 1–1000; each wait is twice the one before. What it waits for mostly wakes it earlier.
         initial_ms: u64 = 500;

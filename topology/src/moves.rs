@@ -26,7 +26,8 @@
 //!    there is none yet (two halves may park at the same moment; whichever word stays, one of them goes on at its next attempt).
 //! 4. `wake`: held rows with this `waits_for` get `retry_at = now`, as children do when their parent arrives (rule H2).
 //! 5. A row error in between is handled as for every other change; a parked change has done nothing else. The half leaves the word of
-//!    [`word_when_held`], and wakes the other half if that word replaced another's.
+//!    [`word_when_held`], and wakes the other half if that word replaced another one. A half that dies holds its key no longer: it leaves
+//!    word that it is done and wakes the other, which does its plain part (or takes the word away, if the other was done already).
 //! 6. Words older than [`WORD_KEPT`] may be deleted at a claim.
 
 use std::time::Duration;
@@ -48,6 +49,8 @@ pub enum Word {
     DeleteWaits,
     /// The create half came first and is parked.
     CreateWaits,
+    /// Both came, and both are parked: each could move the row, if something else did not hold it back.
+    BothWait,
     /// One half did what there was to do; the one that reads this does its plain rest.
     Done,
 }
@@ -58,13 +61,14 @@ impl Word {
         match self {
             Word::DeleteWaits => "delete_waits",
             Word::CreateWaits => "create_waits",
+            Word::BothWait => "both_wait",
             Word::Done => "done",
         }
     }
 
     /// From the column; `None` when it is not ours.
     pub fn parse(name: &str) -> Option<Word> {
-        [Word::DeleteWaits, Word::CreateWaits, Word::Done].into_iter().find(|word| word.name() == name)
+        [Word::DeleteWaits, Word::CreateWaits, Word::BothWait, Word::Done].into_iter().find(|word| word.name() == name)
     }
 }
 
@@ -163,13 +167,14 @@ pub struct MovePlan {
     pub wake: bool,
 }
 
-/// Word that a half leaves when it is held for a reason of its own, such as a missing parent; `None`: `word` stays. The delete half could wait
-/// for its create half as long as that waits, and then give up and delete the row with its children, so the create half lets it move
-/// the row: it says that it waits itself. Only one of the two replaces the other's word, so they do not wake each other for ever.
+/// Word that a half leaves when it is held, for a reason of its own (such as a missing parent) or because the other has not come; `None`:
+/// `word` stays. Once both are held, the earlier changes of both keys are applied and the later ones queue: whoever can do so first moves the
+/// row. If the first waited on for the second, it would give up after a while and delete the row with its children.
 pub fn word_when_held(halves: Halves, word: Option<Word>) -> Option<Word> {
     match (halves, word) {
         (Halves::Delete, None) => Some(Word::DeleteWaits),
-        (Halves::Create, None | Some(Word::DeleteWaits)) => Some(Word::CreateWaits),
+        (Halves::Create, None) => Some(Word::CreateWaits),
+        (Halves::Delete, Some(Word::CreateWaits)) | (Halves::Create, Some(Word::DeleteWaits)) => Some(Word::BothWait),
         _ => None,
     }
 }
@@ -195,7 +200,9 @@ pub fn plan_move(batch: &ChangeBatch, change: &Change, present: Present) -> Move
         _ if halves == Halves::Both => whole,
         _ if mutation::is_active(mutation::NO_MEETING) => whole,
         _ if pair_id(batch, change).is_none() => plain,
-        Some(word) if word == awaited => MovePlan { word: WordChange::Leave(Word::Done), wake: true, ..whole },
+        Some(word) if word == awaited || word == Word::BothWait => {
+            MovePlan { word: WordChange::Leave(Word::Done), wake: true, ..whole }
+        }
         Some(Word::Done) => MovePlan { word: WordChange::Take, ..plain },
         _ if attempts < WAIT_ATTEMPTS_MAX => {
             return MovePlan { park: true, word: WordChange::Leave(waits), ..MovePlan::default() };

@@ -66,16 +66,24 @@ fn the_half_that_finds_everything_done_does_its_plain_rest() {
 }
 
 #[test]
-fn a_create_half_that_is_held_lets_its_waiting_delete_half_move_the_row() {
-    assert_eq!(word_when_held(Halves::Create, Some(Word::DeleteWaits)), Some(Word::CreateWaits));
-    assert!(plan(Halves::Delete, Some(Word::CreateWaits), true, false, 3).rename);
+fn when_both_halves_are_held_either_of_them_may_move_the_row() {
+    assert_eq!(word_when_held(Halves::Create, Some(Word::DeleteWaits)), Some(Word::BothWait));
+    assert_eq!(word_when_held(Halves::Delete, Some(Word::CreateWaits)), Some(Word::BothWait));
+    for halves in [Halves::Delete, Halves::Create] {
+        for attempts in [3, WAIT_ATTEMPTS_MAX] {
+            let plan = plan(halves, Some(Word::BothWait), true, false, attempts);
+            let expected = MovePlan { rename: true, word: LEAVE_DONE, wake: true, ..MovePlan::default() };
+            assert_eq!(plan, MovePlan { write_new: halves == Halves::Create, ..expected });
+        }
+    }
     // Whoever comes first says so; nothing else is replaced.
     assert_eq!(word_when_held(Halves::Create, None), Some(Word::CreateWaits));
     assert_eq!(word_when_held(Halves::Delete, None), Some(Word::DeleteWaits));
     for (halves, word) in [
-        (Halves::Delete, Word::CreateWaits),
         (Halves::Delete, Word::DeleteWaits),
         (Halves::Create, Word::CreateWaits),
+        (Halves::Delete, Word::BothWait),
+        (Halves::Create, Word::BothWait),
         (Halves::Delete, Word::Done),
         (Halves::Create, Word::Done),
         (Halves::Both, Word::DeleteWaits),
@@ -133,7 +141,7 @@ fn both_halves_have_one_name_and_other_key_changes_another() {
 
 #[test]
 fn a_word_survives_the_way_through_its_column() {
-    for word in [Word::DeleteWaits, Word::CreateWaits, Word::Done] {
+    for word in [Word::DeleteWaits, Word::CreateWaits, Word::BothWait, Word::Done] {
         assert_eq!(Word::parse(word.name()), Some(word));
     }
     assert_eq!(Word::parse("new"), None);

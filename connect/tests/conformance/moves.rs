@@ -6,7 +6,7 @@ use topology::ledger::Claim;
 use topology::record::{Operation, Position, Source};
 use topology::sink::SinkWriter;
 
-use tidelock_connect::sql::writer::SqlWriter;
+use tidelock_connect::sql::writer::{HeldLimits, SqlWriter};
 
 use crate::batches::{Builder, apply, claim};
 use crate::conformance;
@@ -166,6 +166,46 @@ async fn a_create_half_that_lacks_a_parent_lets_the_delete_half_move_the_row(tar
     assert!(target.rows("SELECT state FROM tidelock_moved").await.is_empty());
 }
 
+async fn a_half_that_dies_lets_the_other_do_its_own_part(target: &mut Target) {
+    // Given a delete half that waits, and a create half that the table refuses for good,
+    target.run(&["CREATE TABLE users (id bigint PRIMARY KEY, name varchar(100) NOT NULL, note varchar(100))"]).await;
+    target.run(&["INSERT INTO users VALUES (1, 'old', 'mine')"]).await;
+    let tables = vec![target.table(0, "users", &["id", "name"], &["id"]).await];
+    let (mut first, mut second) = (target.writer(&tables), target.writer(&tables));
+    let mut old_lane = [claim(&mut first, "t", 0, 1).await];
+    let mut new_lane = [claim(&mut second, "t", 1, 1).await];
+    let mut builder = Builder::new(&old_lane, &tables);
+    delete_half(&mut builder);
+    apply(&mut first, &mut old_lane, &builder.finish()).await;
+    target.run(&["UPDATE tidelock_held SET retry_at_ms = 9000000000000000"]).await;
+    let mut builder = Builder::new(&new_lane, &tables);
+    create_half(&mut builder, Value::Null);
+    let applied = apply(&mut second, &mut new_lane, &builder.finish()).await;
+    assert_eq!(applied.outcomes[0].1.dead, 1);
+    // when the new key is deleted before the delete half has its turn, which is at once,
+    let batch = Builder::new(&new_lane, &tables).delete(0, n(2)).finish();
+    apply(&mut second, &mut new_lane, &batch).await;
+    settle(&mut first, &old_lane, &tables, |builder, _, _| delete_half(builder)).await;
+    // then that does not bring a row under the new key, which nobody would delete any more.
+    assert!(target.rows(ALL).await.is_empty());
+    assert_eq!(target.rows("SELECT state FROM tidelock_held").await, ["superseded"]);
+    assert!(target.rows("SELECT state FROM tidelock_moved").await.is_empty());
+}
+
+async fn waiting_for_the_other_half_uses_up_no_attempts(target: &mut Target) {
+    let mut tables = users(target).await;
+    tables[0].held = Some(HeldLimits { attempts_max: Some(1), ..HeldLimits::default() });
+    let mut writer = target.writer(&tables);
+    let mut claims = [claim(&mut writer, "t", 0, 1).await];
+    let mut builder = Builder::new(&claims, &tables);
+    delete_half(&mut builder);
+    apply(&mut writer, &mut claims, &builder.finish()).await;
+    for _ in 0..3 {
+        retry(target, &mut writer, &mut claims, &tables, true).await;
+    }
+    assert_eq!(target.rows("SELECT state, attempts FROM tidelock_held").await, ["parked|4"]);
+}
+
 async fn a_delete_half_that_children_hold_back_is_still_known_by_its_pair(target: &mut Target) {
     // Given a user whose child at the target does not follow a change of the key, and a create half that waits,
     let tables = users(target).await;
@@ -297,6 +337,8 @@ conformance!(
     a_half_whose_other_half_never_comes_gives_up_in_the_end,
     a_create_half_that_lacks_a_parent_lets_the_delete_half_move_the_row,
     a_delete_half_that_children_hold_back_is_still_known_by_its_pair,
+    a_half_that_dies_lets_the_other_do_its_own_part,
+    waiting_for_the_other_half_uses_up_no_attempts,
     a_whole_move_behind_a_held_key_is_two_halves_again,
     a_delete_does_not_pass_a_half_that_waits,
     a_full_image_does_not_pass_a_half_that_waits_behind_its_row,

@@ -64,7 +64,7 @@ pub(crate) struct Failed<'a> {
     /// What half a key change waits for, unless it waits for another table.
     pub(crate) half: Option<Arc<str>>,
     /// It has no other try.
-    pub(crate) gives_up: bool,
+    pub(crate) is_dead: bool,
 }
 
 /// A key that a later change was written of.
@@ -239,8 +239,7 @@ impl Holding {
 
     /// Holds one record that failed: parked or dead by its kind.
     pub(crate) fn hold(&mut self, table: &EntityTable, batch: &ChangeBatch, failed: Failed<'_>) {
-        let Failed { entity, record, change, error, half, gives_up } = failed;
-        let is_dead = error.kind() == ErrorKind::Data || gives_up;
+        let Failed { entity, record, change, error, half, is_dead } = failed;
         let state = if is_dead { HeldState::Dead } else { HeldState::Parked };
         let key_hash = table.key_hash(&batch.arena, change.key);
         let key = key_hash.map(|hash| (span_index(batch, record), hash));

@@ -97,19 +97,19 @@ pub(crate) async fn move_one(
     Ok(())
 }
 
-/// A parked create half is not written at all: its other half need not wait for it, or has come and left word for it.
+/// A half is dead, or not written at all: its other half need not wait for it, or has come and left word for it. What it wakes is added.
 pub(crate) async fn forgo(
     writing: &mut Writing<'_>,
     table: &EntityTable,
     change: &Change,
-    notes: &mut MoveNotes,
+    wakes: &mut Vec<Arc<str>>,
 ) -> SqlResult<()> {
     let Some(pair) = pair_of(writing.batch, change) else { return Ok(()) };
     if read_word(writing, table, change, &pair).await? == Some(Word::Done) {
         let values = pair_values(writing.batch, table, change, &pair);
         return writing.session.execute(&writing.statements.moved_take, &values).await.map(|_| ());
     }
-    notes.wakes.push(moves::waits_for(&pair).into());
+    wakes.push(moves::waits_for(&pair).into());
     write_word(writing, table, change, &pair, Word::Done, false).await
 }
 

@@ -26,7 +26,7 @@ use super::held_store::now_ms;
 use super::moves::{half_waits, pair_of};
 use super::rows::{MoveNotes, ROW_MISSING};
 use super::told::Told;
-use super::{Failure, SqlWriter, moves};
+use super::{Failure, HeldLimits, SqlWriter};
 use crate::sql::error::{SqlError, SqlResult};
 use crate::sql::statements::{HALF_WAITS, QUEUED_DELETE};
 
@@ -278,7 +278,6 @@ impl SqlWriter {
         let fatal = |error: SqlError| Failure::Failed(error.error);
         let Try { index, span, entity, change, key_hash } = tried;
         progress.take_back(*entity, 1);
-        let half = self.leave_word(batch, *entity, change, progress).await?;
         // Discarded by an operator meanwhile: nothing to keep.
         let Some((attempts, first_failed)) = self.age(batch, *index, *span).await? else { return Ok(()) };
         let limits = self.options.held_limits(*entity);
@@ -291,6 +290,9 @@ impl SqlWriter {
         // A row that has queued is tried for the first time.
         let first_failed = if attempts == 0 { now } else { first_failed };
         let age_ms = now - first_failed;
+        // How often a half waits for the other is its own affair (rule B5).
+        let waits_for_half = error.error.code.as_deref() == Some(HALF_WAITS);
+        let limits = HeldLimits { attempts_max: limits.attempts_max.filter(|_| !waits_for_half), ..limits };
         let gave_up = limits.gives_up(attempts + 1, age_ms);
         let dead = gave_up || error.kind() != ErrorKind::Dependency;
         let is_orphan = !matches!(error.error.code.as_deref(), Some(ROW_MISSING | HALF_WAITS));
@@ -298,6 +300,12 @@ impl SqlWriter {
             releasing.blocked.extend(key_hash.map(|hash| (*span, hash)));
             return Ok(());
         }
+        let half = if dead {
+            self.forgo(batch, *entity, change, progress).await?;
+            None
+        } else {
+            self.leave_word(batch, *entity, change, progress).await?
+        };
         let (state, retry_at) =
             if dead { (HeldState::Dead, NOT_DUE) } else { (HeldState::Parked, now + limits.delay_ms(age_ms)) };
         let table = self.tables[*entity].as_ref().expect("planned before BEGIN");
@@ -378,10 +386,7 @@ impl SqlWriter {
         session.execute(&self.statements.held_supersede, &place(std::slice::from_ref(offset))).await.map_err(fatal)?;
         session.execute(&self.statements.held_retry_followers, &place(&[])).await.map_err(fatal)?;
         progress.holding.is_stale = true;
-        let mut notes = MoveNotes::default();
-        let (mut writing, table) = self.writing(batch, tried.entity, 0);
-        moves::forgo(&mut writing, table, &tried.change, &mut notes).await.map_err(fatal)?;
-        progress.wakes.extend(notes.wakes);
+        self.forgo(batch, tried.entity, &tried.change, progress).await?;
         Ok(true)
     }
 }

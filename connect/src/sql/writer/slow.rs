@@ -182,10 +182,16 @@ impl SqlWriter {
             match written {
                 Ok(()) => self.after_moves(batch, entity, notes, progress),
                 Err(error) => {
-                    let half = self.leave_word(batch, entity, &change, progress).await?;
+                    let is_dead =
+                        error.kind() == ErrorKind::Data || self.options.held_limits(entity).attempts_max == Some(1);
+                    let half = if is_dead {
+                        self.forgo(batch, entity, &change, progress).await?;
+                        None
+                    } else {
+                        self.leave_word(batch, entity, &change, progress).await?
+                    };
                     let table = self.tables[entity].as_ref().expect("planned before BEGIN");
-                    let gives_up = self.options.held_limits(entity).attempts_max == Some(1);
-                    let failed = Failed { entity, record, change: &change, error, half, gives_up };
+                    let failed = Failed { entity, record, change: &change, error, half, is_dead };
                     progress.holding.hold(table, batch, failed);
                 }
             }
@@ -238,6 +244,19 @@ impl SqlWriter {
         let (mut writing, table) = self.writing(batch, entity, 0);
         let left = moves::leave_word(&mut writing, table, change, &mut progress.wakes).await;
         left.map_err(|error| Failure::Failed(error.error))
+    }
+
+    /// A half of a key change is dead or history: the other need not wait for it.
+    pub(super) async fn forgo(
+        &mut self,
+        batch: &ChangeBatch,
+        entity: usize,
+        change: &Change,
+        progress: &mut Progress,
+    ) -> Result<(), Failure> {
+        let (mut writing, table) = self.writing(batch, entity, 0);
+        let forgone = moves::forgo(&mut writing, table, change, &mut progress.wakes).await;
+        forgone.map_err(|error| Failure::Failed(error.error))
     }
 
     /// The change that one record asks for by itself.

@@ -90,10 +90,13 @@ impl MemoryWriter {
                         let state = if error.kind == ErrorKind::Data { HeldState::Dead } else { HeldState::Parked };
                         let entry = entry_of(batch, index, state, &error, places.clone(), attempts + 1, now);
                         *database.writes(id)? = savepoint;
-                        let waits_for = row.park(database, id)?;
-                        if state == HeldState::Dead {
+                        let waits_for = if state == HeldState::Dead {
+                            row.forgo(database, id)?;
                             self.store_letter(database, id, task, held_id, &entry, record.source)?;
-                        }
+                            None
+                        } else {
+                            row.park(database, id)?
+                        };
                         database.writes(id)?.set_held(task, held_id, Some(HeldEntry { waits_for, ..entry }));
                         Ok(Some(Err(error.kind)))
                     }

@@ -7,7 +7,7 @@ use super::{HistoryRow, Pair, Place};
 use crate::batch::{Change, ChangeBatch, ChangeKind, WriteTable};
 use crate::data::{CellRange, Value};
 use crate::error::Error;
-use crate::moves::{self, Halves, Present, WordChange};
+use crate::moves::{self, Halves, Present, Word, WordChange};
 use crate::mutation;
 
 /// What became of a change.
@@ -70,6 +70,18 @@ impl RowWork<'_> {
             }
         }
         Ok(Some(waits_for))
+    }
+
+    /// A half that dies is done: the other need not wait for it.
+    pub(super) fn forgo(&self, database: &mut Database, id: TransactionId) -> Result<(), Error> {
+        let Some(pair) = self.pair() else { return Ok(()) };
+        let is_last = database.word(id, &pair) == Some(Word::Done);
+        let writes = database.writes(id)?;
+        if !is_last {
+            writes.wake_later(moves::waits_for(&pair.id));
+        }
+        writes.set_word(pair, (!is_last).then_some(Word::Done));
+        Ok(())
     }
 
     /// Locks the rows and their parents; may be called again after a wait.
