@@ -13,7 +13,7 @@ use std::process::ExitCode;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-/// Schedules without `SIM_SCHEDULES`: about a minute in a debug build on two cores.
+/// Schedules without `SIM_SCHEDULES`: about half a minute on two cores.
 const SCHEDULES_DEFAULT: u64 = 10_000;
 /// Of so many schedules one is run again, to compare.
 const REPLAYED_EACH: u64 = 100;
