@@ -33,19 +33,24 @@ async fn a_topic_grown_from_three_to_six_partitions_under_load_turns_nothing_bac
     let mut first = start(&pair, "first", &[("TIDELOCK_TUNING__LANES", "2")]);
     let mut second = start(&pair, "second", &[]);
     history_has(&pair, 500).await;
-    // when the topic grows, half of its keys go on in new partitions, a worker is killed, and another one comes,
+    // when they are killed, the topic grows while much is left in its old partitions, half of its keys go on in new ones, and other
+    // workers come, which read all partitions at once
+    goods::publish(&pair, BEFORE, BURST).await;
+    for worker in [&mut first, &mut second] {
+        worker.kill();
+    }
     goods::publish(&pair, BEFORE, BURST).await;
     topic::grow(&goods::topic(&pair), AFTER as usize).await;
     goods::publish(&pair, AFTER, BURST).await;
-    history_has(&pair, BURST + 500).await;
-    first.kill();
+    // (by four lanes: of three, each gets an old partition and the new one that has half of its keys),
     let mut third = start(&pair, "third", &[("TIDELOCK_TUNING__LANES", "2")]);
+    let mut fourth = start(&pair, "fourth", &[("TIDELOCK_TUNING__LANES", "2")]);
     goods::publish(&pair, AFTER, BURST).await;
     // then every record counts once, each key has its newest version, and no row was ever seen to go back.
     everything_arrived_once(&pair).await;
     done.store(true, Ordering::Relaxed);
     reader.await.expect("no row went back");
-    for worker in [&mut second, &mut third] {
+    for worker in [&mut third, &mut fourth] {
         assert_eq!(worker.terminate(STOP_LIMIT), 0, "{}", worker.log_tail());
     }
 }
