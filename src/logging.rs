@@ -9,7 +9,7 @@ use tracing_subscriber::{Layer, fmt};
 
 use crate::config::{Log, LogFormat};
 
-/// Levels as in `info, connect=debug`.
+/// Levels as in `info, tidelock_connect=debug`.
 ///
 /// # Errors
 /// An item is no level, or has none.

@@ -16,7 +16,7 @@ section! {
     Log {
         /// Lines for people, or one JSON object per line.
         format: LogFormat = LogFormat::Text;
-        /// `error`, `warn`, `info`, `debug`, `trace`, or a list such as `info,connect=debug`.
+        /// `error`, `warn`, `info`, `debug`, `trace`, or a list such as `info,tidelock_connect=debug`.
         level: String = "info".into();
     }
 }

@@ -12,8 +12,10 @@ use tidelock_tests::topic::{self, Published};
 use tidelock_tests::wait::{arrival, eventually};
 
 const STOP_LIMIT: Duration = Duration::from_secs(40);
-/// More than a batch, so that a partition that does not wait is done long before the other one.
+/// Many batches, so that a partition that does not wait is done long before the other one.
 const OLDER_CHANGES: i64 = 30_000;
+/// Key of the row after them.
+const LAST_OF_THE_OLDER: i64 = 7;
 
 #[tokio::test]
 async fn partitions_that_are_not_what_they_were_lose_and_double_nothing() {
@@ -25,7 +27,7 @@ async fn partitions_that_are_not_what_they_were_lose_and_double_nothing() {
 
 async fn prepare() -> Pair {
     let running = MYSQL_POSTGRES.named("logs");
-    let config = goods::config(&running, "", "");
+    let config = goods::config(&running, "", "tuning: { batch_rows: 100 }\n");
     let pair = Pair::of(running, Some(&config));
     pair.running.create_databases().await;
     for side in [&pair.left, &pair.right] {
@@ -43,15 +45,17 @@ async fn a_key_that_moved_to_a_new_partition_does_not_go_back_in_time(pair: Arc<
     pair.right.shows("SELECT id, version FROM goods", &["1|0"]).await;
     pair.stop_workers(STOP_LIMIT).await;
     // when many changes of a key lie there, the topic grows, and the key's next change goes to the new partition,
-    let older: Vec<Published> = (1..=OLDER_CHANGES).map(|version| goods::row(0, version % 7, version)).collect();
+    let mut older: Vec<Published> = (1..=OLDER_CHANGES).map(|version| goods::row(0, version % 7, version)).collect();
+    older.push(goods::row(0, LAST_OF_THE_OLDER, 0));
     topic::produce(&topic_name, &older, 1).await;
     topic::grow(&topic_name, 2).await;
     let newest: Vec<Published> = (0..7).map(|id| goods::row(1, id, OLDER_CHANGES + 1 + id)).collect();
     topic::produce(&topic_name, &newest, 1).await;
-    // then every key ends with its newest change, whichever partition a worker reads first.
+    // then every key ends with its newest change, whichever partition a worker reads first,
     pair.start_worker_with(&[("TIDELOCK_TUNING__LANES", "2")]).await;
-    let expected: Vec<String> = (0..7).map(|id| format!("{id}|{}", OLDER_CHANGES + 1 + id)).collect();
-    let expected: Vec<&str> = expected.iter().map(String::as_str).collect();
+    // when both have been read to their ends.
+    let mut expected: Vec<String> = (0..7).map(|id| format!("{id}|{}", OLDER_CHANGES + 1 + id)).collect();
+    expected.push(format!("{LAST_OF_THE_OLDER}|0"));
     eventually(Duration::from_secs(60), "the newest changes are there", || async {
         let rows = pair.right.rows("SELECT id, version FROM goods ORDER BY id").await;
         if rows == expected { Ok(()) } else { Err(format!("{rows:?}; {}", pair.diagnosis().await)) }

@@ -16,6 +16,14 @@ const BEFORE: i32 = 3;
 const AFTER: i32 = 6;
 /// Records between two events.
 const BURST: i64 = 6_000;
+/// Keeps the rows of the target from being written until a worker has claimed a new partition.
+const LOCK_UNTIL_A_NEW_ONE_IS_CLAIMED: &str = "BEGIN; LOCK TABLE goods IN EXCLUSIVE MODE;
+    DO $$ BEGIN
+      WHILE NOT EXISTS (SELECT 1 FROM tidelock_progress WHERE direction NOT LIKE '%append' AND partition >= 3) LOOP
+        IF clock_timestamp() > now() + interval '60 s' THEN RAISE EXCEPTION 'no new partition was claimed'; END IF;
+        PERFORM pg_sleep(0.05);
+      END LOOP;
+    END $$; COMMIT";
 
 #[tokio::test]
 async fn a_topic_that_grows_under_load_keeps_its_order() {
@@ -31,26 +39,31 @@ async fn a_topic_grown_from_three_to_six_partitions_under_load_turns_nothing_bac
     let reader = tokio::spawn(never_back(pair.right.clone(), rows, done.clone()));
     goods::publish(&pair, BEFORE, BURST).await;
     let mut first = start(&pair, "first", &[("TIDELOCK_TUNING__LANES", "2")]);
-    let mut second = start(&pair, "second", &[]);
+    let mut second = start(&pair, "second", &[("TIDELOCK_TUNING__LANES", "2")]);
     history_has(&pair, 500).await;
-    // when they are killed, the topic grows while much is left in its old partitions, half of its keys go on in new ones, and other
-    // workers come, which read all partitions at once
+    // when much is left in the old partitions because the target's rows are locked, the topic grows, half of the keys go on in new ones,
+    // one worker is killed and another comes, and the lock goes when a new partition has been claimed,
     goods::publish(&pair, BEFORE, BURST).await;
-    for worker in [&mut first, &mut second] {
-        worker.kill();
-    }
+    let target = pair.right.clone();
+    let lock = tokio::spawn(async move { target.run(LOCK_UNTIL_A_NEW_ONE_IS_CLAIMED).await });
+    pair.right
+        .shows(
+            "SELECT count(*) FROM pg_locks WHERE relation = 'goods'::regclass AND mode = 'ExclusiveLock' AND granted",
+            &["1"],
+        )
+        .await;
     goods::publish(&pair, BEFORE, BURST).await;
     topic::grow(&goods::topic(&pair), AFTER as usize).await;
     goods::publish(&pair, AFTER, BURST).await;
-    // (by four lanes: of three, each gets an old partition and the new one that has half of its keys),
+    first.kill();
     let mut third = start(&pair, "third", &[("TIDELOCK_TUNING__LANES", "2")]);
-    let mut fourth = start(&pair, "fourth", &[("TIDELOCK_TUNING__LANES", "2")]);
+    lock.await.expect("a new partition was claimed");
     goods::publish(&pair, AFTER, BURST).await;
     // then every record counts once, each key has its newest version, and no row was ever seen to go back.
     everything_arrived_once(&pair).await;
     done.store(true, Ordering::Relaxed);
     reader.await.expect("no row went back");
-    for worker in [&mut third, &mut fourth] {
+    for worker in [&mut second, &mut third] {
         assert_eq!(worker.terminate(STOP_LIMIT), 0, "{}", worker.log_tail());
     }
 }
