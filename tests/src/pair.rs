@@ -153,16 +153,25 @@ impl Pair {
         self.metric("tidelock_records_total", &[&outcome, &direction]).await
     }
 
+    /// Waits until a metric of all workers together is at least this much: what a batch did is counted after its rows can be seen.
+    ///
+    /// # Panics
+    /// When it is not within the scenarios' limit.
+    pub async fn counted(&self, name: &str, labels: &[&str], at_least: f64) {
+        eventually(crate::wait::arrival(), &format!("{name} {labels:?} counts"), || async {
+            let seen = self.metric(name, labels).await;
+            if seen >= at_least { Ok(()) } else { Err(format!("{seen}, expected {at_least}")) }
+        })
+        .await;
+    }
+
     /// Waits until `tidelock_records_total` of a direction and outcome is at least this much.
     ///
     /// # Panics
     /// When it is not within the scenarios' limit.
     pub async fn counts(&self, direction: &str, outcome: &str, at_least: f64) {
-        eventually(crate::wait::arrival(), &format!("{direction} counts {outcome}"), || async {
-            let seen = self.outcome(direction, outcome).await;
-            if seen >= at_least { Ok(()) } else { Err(format!("{seen}, expected {at_least}")) }
-        })
-        .await;
+        let (outcome, direction) = (format!("outcome=\"{outcome}\""), format!("direction=\"{direction}"));
+        self.counted("tidelock_records_total", &[&outcome, &direction], at_least).await;
     }
 
     /// Everything that the workers have logged.
