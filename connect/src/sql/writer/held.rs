@@ -68,7 +68,7 @@ pub(crate) struct Failed<'a> {
 }
 
 /// A key that a later change was written of.
-pub(crate) struct Passed {
+pub(crate) struct Overtaken {
     /// Span and key hash.
     pub(crate) key: (usize, u64),
     /// Of the change.
@@ -95,7 +95,7 @@ pub(crate) struct Holding {
     /// By (span, key hash) the offset of the last full image that passed: older held rows of the key are history (rule H4).
     pub(crate) passed: HashMap<(usize, u64), i64>,
     /// Other changes that were written of keys with dead records: those are overtaken, what waits is not (rule H4).
-    pub(crate) overtaken: Vec<Passed>,
+    pub(crate) overtaken: Vec<Overtaken>,
     /// Span, entity and offset of truncates.
     pub(crate) truncated: Vec<(usize, usize, i64)>,
     /// Waiting rows that are gone.
@@ -300,7 +300,7 @@ impl Holding {
                     let last = self.passed.entry(key).or_insert(offset);
                     *last = offset.max(*last);
                 } else {
-                    self.overtaken.push(Passed { key, offset, is_full: false });
+                    self.overtaken.push(Overtaken { key, offset, is_full: false });
                 }
             }
         }
@@ -321,7 +321,7 @@ impl Holding {
                 let died =
                     self.removed.iter().any(|gone| gone.is_dead && (gone.span, gone.key_hash) == (span, Some(hash)));
                 if died || keys.is_some_and(|keys| keys.has_dead(hash)) {
-                    self.overtaken.push(Passed { key: (span, hash), offset, is_full: touched.is_full });
+                    self.overtaken.push(Overtaken { key: (span, hash), offset, is_full: touched.is_full });
                     self.is_stale = true;
                 }
             }

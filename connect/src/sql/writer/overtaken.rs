@@ -13,7 +13,7 @@ use topology::moves::Halves;
 
 use super::attempt::Progress;
 use super::claim::task_values;
-use super::held::Passed;
+use super::held::Overtaken;
 use super::held_keys::NOT_DUE;
 use super::tables::EntityTable;
 use super::{Failure, SqlWriter};
@@ -76,7 +76,7 @@ impl SqlWriter {
         for ((span, hash), offset) in &holding.passed {
             work.push((&statements.held_supersede, place(*span, *hash, *offset)));
         }
-        for Passed { key: (span, hash), offset, is_full } in &holding.overtaken {
+        for Overtaken { key: (span, hash), offset, is_full } in &holding.overtaken {
             let values = place(*span, *hash, *offset);
             if *is_full {
                 work.push((&statements.held_supersede_dead, values));
