@@ -28,6 +28,10 @@ use super::record::raw_record;
 use super::schemas::offer;
 use super::seldom::Seldom;
 
+/// How long a drain waits for a batch that is under way, to hand over what was read last. Without that it comes again at the next start; but
+/// while the target is down none comes back, until the writer is told that it ends.
+const ROOM_WAIT: Duration = Duration::from_secs(1);
+
 /// Longest wait for a record: how late a reply, a rebalance note or a stop may be seen while nothing arrives.
 pub(super) const POLL_WAIT: Duration = Duration::from_millis(20);
 
@@ -420,7 +424,8 @@ impl<'a> PollLoop<'a> {
     /// SIGTERM: writes what is held, within the deadline.
     fn drain(mut self) -> Result<Ended> {
         self.observer.lane_state(LaneState::Draining, None);
-        let until = Instant::now() + self.setup.drain_deadline;
+        let started = Instant::now();
+        let until = started + self.setup.drain_deadline;
         let fetched: Vec<_> = self.fetched.iter().copied().collect();
         self.set_paused(&fetched, true);
         let mut asked = false;
@@ -429,8 +434,11 @@ impl<'a> PollLoop<'a> {
                 break Drained::DeadlinePassed;
             }
             self.keep_membership();
-            if !asked && self.lane.in_flight() < IN_FLIGHT_MAX {
-                self.hand_over()?;
+            let has_room = self.lane.in_flight() < IN_FLIGHT_MAX;
+            if !asked && (has_room || started.elapsed() >= ROOM_WAIT) {
+                if has_room {
+                    self.hand_over()?;
+                }
                 asked = true;
                 self.requests.send(Request::Drain).map_err(|_| writer_gone())?;
             }

@@ -21,7 +21,7 @@ use topology::crash::{POINTS, Point};
 /// How long a worker may take to reach its point.
 const CRASH_LIMIT: Duration = Duration::from_secs(90);
 /// How long the next one may take: the group notices the dead one after 6 s.
-const CATCH_UP: Duration = Duration::from_secs(90);
+const CATCH_UP: Duration = Duration::from_secs(180);
 const STOP_LIMIT: Duration = Duration::from_secs(40);
 /// Workers that start at the same time.
 const AT_ONCE: usize = 6;

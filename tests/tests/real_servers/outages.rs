@@ -19,7 +19,7 @@ const LANES: usize = 2;
 /// Longer than `max.poll.interval.ms` in [`config`]: a lane that did not poll while it waits would be put out of its group.
 const OUTAGE: Duration = Duration::from_secs(10);
 /// How long everything may take to arrive once the target is back.
-const CATCH_UP: Duration = Duration::from_secs(60);
+const CATCH_UP: Duration = Duration::from_secs(180);
 const BURST: i64 = 4000;
 
 #[tokio::test]
@@ -65,7 +65,7 @@ sites:
 links:
   - {{ from: legacy, to: revamp, entities: {{ goods: {{}} }} }}
   - {{ from: legacy, to: revamp, entities: {{ goods_history: {{ tables: {{ legacy: goods, revamp: history }}, mode: append }} }} }}
-tuning: {{ lanes: {LANES}, retry: {{ cap_ms: 3000 }} }}
+tuning: {{ lanes: {LANES}, batch_rows: 100, retry: {{ cap_ms: 3000 }} }}
 ",
         running.name(),
         running.topic(legacy, "{table}"),
@@ -181,7 +181,8 @@ async fn workers_that_leave_and_join_while_the_target_is_down_hand_over_their_pa
     paused(&pair).await;
     lives_for(&pair, OUTAGE).await;
     assert_eq!(members(&pair, 2 * LANES).await, both);
-    // When the first one leaves, it ends in time although the target is down, and the other one has all partitions.
+    // When the first one leaves, it ends in time although the target is down and each of its lanes has all the batches that it may have
+    // under way, and the other one has all partitions.
     pair.stop_worker(0, STOP_LIMIT).await;
     let second: BTreeSet<String> = both.difference(&first).cloned().collect();
     assert_eq!(members(&pair, LANES).await, second);

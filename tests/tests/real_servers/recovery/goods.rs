@@ -12,7 +12,7 @@ use tidelock_tests::worker::Worker;
 
 pub(in crate::real_servers) const PARTITIONS: i32 = 4;
 /// Longer than a session of the group, a lock's time limit at the target and a reconnect together.
-pub(in crate::real_servers) const CATCH_UP: Duration = Duration::from_secs(90);
+pub(in crate::real_servers) const CATCH_UP: Duration = Duration::from_secs(180);
 pub(in crate::real_servers) const STOP_LIMIT: Duration = Duration::from_secs(40);
 
 pub(in crate::real_servers) async fn prepare(name: &str) -> Pair {

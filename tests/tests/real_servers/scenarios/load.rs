@@ -27,7 +27,7 @@ const RATE: f64 = 250.0;
 /// Workers; each runs two lanes per direction, four together.
 const WORKERS: usize = 2;
 /// How long it may take after the load until everything has arrived.
-const CATCH_UP: Duration = Duration::from_secs(180);
+const CATCH_UP: Duration = Duration::from_secs(600);
 /// Between two looks of a reader, at least.
 const READER_REST: Duration = Duration::from_millis(40);
 /// How long idleness is watched.
