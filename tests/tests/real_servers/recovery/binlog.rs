@@ -54,8 +54,11 @@ links: [{{ from: revamp, to: legacy, entities: {{ goods: {{}} }} }}]
 }
 
 async fn a_binary_log_that_was_reset_under_the_same_server_loses_nothing(pair: Arc<Pair>) {
-    // Given changes of many transactions that were applied, so that the marks are far into the log,
+    // Given changes of many transactions that were applied, after the connector's first snapshot, so that the marks are far into the log,
     pair.start_worker().await;
+    pair.right.run("INSERT INTO goods VALUES (100, 1)").await;
+    pair.left.shows_within(arrival() * 3, GOODS, &["100|1"]).await;
+    pair.right.run("DELETE FROM goods WHERE id = 100").await;
     for id in 1..=20 {
         pair.right
             .run(&format!("INSERT INTO goods VALUES ({id}, 1); UPDATE goods SET version = 2 WHERE id = {id}"))
