@@ -15,8 +15,8 @@ Every error has a class, and the class alone decides what happens. The tables be
 pauses the direction, as if the database were down; only when exactly one row is isolated and the database is well otherwise does the row count as bad
 (rules E2, E4 of [protocol.md](protocol.md)). How to look at what is held, repair it and try it again: [operations.md](operations.md#held-rows-and-dead-letters).
 
-Logs and metrics name the class; logs, `/api/status` and `tidelock dlq` also show the code, as `[23505]`, `[1062 23000]` or `[sqlite-2067]`. What a server says about a row is not shown, for it
-may hold the row's values.
+Logs and metrics name the class; logs, `/api/status` and `tidelock dlq` also show the code, as `[23505]`, `[1062 23000]` or `[sqlite-2067]`. What a server says about a row, or
+under a code that is in no table, is not shown, for it may hold the row's values; PostgreSQL has it in its own log.
 
 ";
 

@@ -27,12 +27,7 @@ pub(crate) fn classify(description: &'static str, detail: &str, error: sqlx::Err
             let kind = kind(number, &state);
             let ours = made(kind.unwrap_or(ErrorKind::Environment)).with_code(format!("{number} {state}"));
             let theirs = sqlx::Error::Database(database);
-            match kind {
-                Some(kind) => {
-                    SqlError { constraint, other_table, ..SqlError::known(SqlError::with_text(kind, ours, theirs)) }
-                }
-                None => SqlError::unknown(ours.with_source(theirs)),
-            }
+            SqlError { constraint, other_table, ..SqlError::of_server(kind, ours, theirs) }
         }
         // Our own binder refused a value; what it says holds no value.
         sqlx::Error::Encode(source) => match source.downcast::<BindError>() {

@@ -43,10 +43,7 @@ pub(super) fn classify(description: &'static str, detail: &str, error: sqlx::Err
     let other_table = server.table().filter(|_| code == "23503").map(Arc::from);
     let kind = kind_of(&code);
     let ours = Error::new(kind.unwrap_or(ErrorKind::Environment), Stage::Write, description, place).with_code(code);
-    match kind {
-        Some(kind) => SqlError { constraint, other_table, ..SqlError::known(SqlError::with_text(kind, ours, error)) },
-        None => SqlError { constraint, other_table, ..SqlError::unknown(ours.with_source(error)) },
-    }
+    SqlError { constraint, other_table, ..SqlError::of_server(kind, ours, error) }
 }
 
 /// `None` when nobody has classified it.

@@ -31,10 +31,15 @@ impl SqlError {
         SqlError { error, known: false, constraint: None, other_table: None }
     }
 
-    /// `ours` with what the server said, unless it said it of a row: such texts hold values (`Duplicate entry 'a@b' for key`), and
-    /// sources are printed in logs.
-    pub(crate) fn with_text(kind: ErrorKind, ours: Error, theirs: sqlx::Error) -> Error {
-        if matches!(kind, ErrorKind::Data | ErrorKind::Dependency) { ours } else { ours.with_source(theirs) }
+    /// What a server answered; `kind` is what the engine's table says of its code, `None` if it is in no table. The server's text is kept
+    /// only where the code says that it is not about a row: texts about rows hold values (`Duplicate entry 'a@b' for key`, or what a user's
+    /// trigger says under a code of its own), and sources are printed in logs.
+    pub(crate) fn of_server(kind: Option<ErrorKind>, ours: Error, theirs: sqlx::Error) -> SqlError {
+        match kind {
+            Some(ErrorKind::Data | ErrorKind::Dependency) => SqlError::known(ours),
+            Some(_) => SqlError::known(ours.with_source(theirs)),
+            None => SqlError::unknown(ours),
+        }
     }
 
     /// Its kind.

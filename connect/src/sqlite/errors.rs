@@ -24,10 +24,11 @@ pub(super) fn classify(description: &'static str, detail: &str, error: sqlx::Err
     };
     let code: i32 = database.code().and_then(|code| code.parse().ok()).unwrap_or(0);
     let kind = kind_of(code, database.message());
-    let code = Some(format!("sqlite-{code}"));
+    let ours = make(kind.unwrap_or(ErrorKind::Environment), Some(format!("sqlite-{code}")));
     match kind {
-        Some(kind) => SqlError::known(SqlError::with_text(kind, make(kind, code), error)),
-        None => SqlError::unknown(make(ErrorKind::Environment, code).with_source(error)),
+        // One code for all that is wrong with a statement: only the text tells what. What a trigger says comes under a code in the table.
+        None => SqlError::unknown(ours.with_source(error)),
+        known => SqlError::of_server(known, ours, error),
     }
 }
 

@@ -15,7 +15,7 @@ use tidelock_connect::sql::writer::{HeldLimits, SqlWriter, WriterOptions};
 use crate::batches::{Builder, apply, claim};
 use crate::conformance;
 use crate::faulty::{CommitFault, Faults, Faulty};
-use crate::target::{SinkTableSet, Target, n, options, t};
+use crate::target::{Engine, SinkTableSet, Target, n, options, t};
 
 /// What the sessions do wrong, and what they count.
 #[derive(Default)]
@@ -178,6 +178,46 @@ async fn an_unknown_code_is_data_only_when_one_row_is_isolated(target: &mut Targ
     assert_eq!(target.value("SELECT COUNT(*) FROM tidelock_held").await, "1");
 }
 
+/// P8: values stay out of errors. A trigger of the user's may say what it likes, under a code that is in no table.
+async fn what_a_server_says_under_an_unknown_code_is_not_repeated(target: &mut Target) {
+    // given
+    let tables = users(target).await;
+    let refuses: &[&str] = match target.engine {
+        // What its triggers say comes under one code, which is known.
+        Engine::Sqlite => {
+            &["CREATE TRIGGER refuses BEFORE INSERT ON users BEGIN SELECT RAISE(ABORT, 'refused: secret'); END"]
+        }
+        Engine::Postgres => &[
+            "CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS \
+             $$ BEGIN RAISE EXCEPTION 'refused: %', NEW.name USING ERRCODE = '99001'; END $$",
+            "CREATE TRIGGER refuses BEFORE INSERT ON users FOR EACH ROW EXECUTE FUNCTION refuse()",
+        ],
+        Engine::MySql | Engine::MariaDb => &["CREATE TRIGGER refuses BEFORE INSERT ON users FOR EACH ROW BEGIN \
+             DECLARE said varchar(100); SET said = CONCAT('refused: ', NEW.name); \
+             SIGNAL SQLSTATE '99001' SET MYSQL_ERRNO = 19001, MESSAGE_TEXT = said; END"],
+    };
+    target.run_as_admin(refuses).await;
+    let mut writer = target.writer(&tables);
+    let claims = [claim(&mut writer, "t", 0, 1).await];
+    let mut builder = Builder::new(&claims, &tables);
+    for id in 1..4 {
+        builder.upsert(0, &[n(id), t("secret")]);
+    }
+    // when
+    let applied = writer.apply(&builder.finish()).await;
+    // then
+    if target.engine == Engine::Sqlite {
+        assert!(applied.is_ok(), "{applied:?}");
+        let said = target.rows("SELECT message FROM tidelock_held").await;
+        assert!(said.len() == 3 && said.iter().all(|message| !message.contains("secret")), "{said:?}");
+        return;
+    }
+    let Err(ApplyError::Failed(error)) = applied else { panic!("{applied:?}") };
+    assert_eq!(error.kind, ErrorKind::Environment, "nothing is dead, for all rows are refused");
+    assert!(error.code.as_deref().is_some_and(|code| code.contains("99001")), "what to look for: {error}");
+    assert!(error.to_string().contains("users") && !format!("{error:?}").contains("secret"), "{error:?}");
+}
+
 async fn what_is_not_the_records_fault_never_makes_a_dead_letter(target: &mut Target) {
     let tables = users(target).await;
     let (mut writer, script) = writer(target, &tables);
@@ -265,6 +305,7 @@ conformance!(
     one_bad_row_costs_a_logarithm_of_writes,
     a_good_batch_costs_one_write,
     an_unknown_code_is_data_only_when_one_row_is_isolated,
+    what_a_server_says_under_an_unknown_code_is_not_repeated,
     what_is_not_the_records_fault_never_makes_a_dead_letter,
     children_that_come_before_their_parents_by_the_batch_cost_a_look_not_a_search,
 );

@@ -109,6 +109,16 @@ impl Target {
         }
     }
 
+    /// As [`Target::run`], with an administrator's rights.
+    pub(crate) async fn run_as_admin(&mut self, statements: &[&str]) {
+        let Some((url, database)) = &self.server else { return self.run(statements).await };
+        let (server, _) = url.rsplit_once('/').expect("the address ends with a database");
+        let mut session = connector(self.engine, &format!("{server}/{database}"), None).connect().await.unwrap();
+        for text in statements {
+            session.execute_plain(text).await.unwrap_or_else(|error| panic!("{text}: {:?}", error.error));
+        }
+    }
+
     /// Runs a statement that may meet a lock: then nothing happens.
     #[allow(dead_code)] // only where lanes write meanwhile
     pub(crate) async fn try_run(&mut self, text: &str) {
