@@ -215,6 +215,20 @@ impl Running {
         }
     }
 
+    /// What Connect says of each connector, with the reason of one that failed.
+    pub async fn connector_states(&self) -> Vec<String> {
+        let client = reqwest::Client::new();
+        let mut states = Vec::new();
+        for (name, _) in self.connectors() {
+            let address = format!("{}/connectors/{name}/status", servers::connect());
+            states.push(match client.get(address).send().await {
+                Ok(reply) => reply.text().await.unwrap_or_else(|error| format!("{name}: {error}")),
+                Err(error) => format!("{name}: {error}"),
+            });
+        }
+        states
+    }
+
     /// The example's connectors, as `connectors/*.json` has them with our names in.
     pub fn connectors(&self) -> Vec<(String, Value)> {
         let mut files: Vec<PathBuf> = std::fs::read_dir(self.example.path().join("connectors"))

@@ -179,9 +179,9 @@ impl Pair {
         self.workers.lock().await.iter().map(Worker::log).collect()
     }
 
-    /// What a person would look at when something does not arrive: states, progress, held rows, logs.
+    /// What a person would look at when something does not arrive: states of connectors and workers, progress, held rows, logs.
     pub async fn diagnosis(&self) -> String {
-        let mut told = Vec::new();
+        let mut told = self.running.connector_states().await;
         for worker in self.workers.lock().await.iter() {
             told.push(format!("{:?}", worker.get("/api/status").await.map(|(_, text)| text)));
             told.push(worker.log_tail());

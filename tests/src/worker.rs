@@ -1,12 +1,16 @@
 //! `tidelock run` as a process of its own, as a user runs it: started, stopped, killed, and asked for its metrics.
 
 use std::collections::BTreeMap;
-use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::OnceLock;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use crate::wait::eventually;
+
+/// Tells apart the logs of workers of one name.
+static STARTED: AtomicUsize = AtomicUsize::new(0);
 
 /// The program, built by `./test` beside the test binary.
 ///
@@ -22,15 +26,16 @@ pub fn program() -> PathBuf {
 /// One worker process. Killed when dropped.
 pub struct Worker {
     child: Child,
-    http: u16,
+    /// Port of its HTTP server, once its log has told it.
+    http: OnceLock<String>,
     log: PathBuf,
 }
 
 impl Worker {
     /// Starts `tidelock run` on this configuration with these variables and more arguments.
     pub fn start(name: &str, config: &Path, variables: &BTreeMap<String, String>, arguments: &[&str]) -> Worker {
-        let http = free_port();
-        let log = std::env::temp_dir().join(format!("tidelock-test-{name}-{http}.log"));
+        let number = STARTED.fetch_add(1, Ordering::Relaxed);
+        let log = std::env::temp_dir().join(format!("tidelock-test-{name}-{}-{number}.log", std::process::id()));
         let file = std::fs::File::create(&log).expect("a log file");
         let mut command = Command::new(program());
         // Those of services/stack are for tests; the program would say that it doesn't know them.
@@ -44,13 +49,14 @@ impl Worker {
             .arg(config)
             .args(arguments)
             .envs(variables)
-            .env("TIDELOCK_HTTP__ADDRESS", format!("127.0.0.1:{http}"))
+            // A port that is free now may be taken by an outgoing connection before the worker listens on it.
+            .env("TIDELOCK_HTTP__ADDRESS", "127.0.0.1:0")
             .stdin(Stdio::null())
             .stdout(file.try_clone().expect("the same file"))
             .stderr(file)
             .spawn()
             .expect("the program starts");
-        Worker { child, http, log }
+        Worker { child, http: OnceLock::new(), log }
     }
 
     /// `kill -9`.
@@ -118,9 +124,17 @@ impl Worker {
 
     /// Body of a path of its HTTP server; `None` while it does not answer.
     pub async fn get(&self, path: &str) -> Option<(u16, String)> {
-        let reply = reqwest::get(format!("http://127.0.0.1:{}{path}", self.http)).await.ok()?;
+        let reply = reqwest::get(format!("http://127.0.0.1:{}{path}", self.port()?)).await.ok()?;
         let status = reply.status().as_u16();
         Some((status, reply.text().await.ok()?))
+    }
+
+    /// Port of its HTTP server; `None` until it listens.
+    fn port(&self) -> Option<&str> {
+        if self.http.get().is_none() {
+            let _ = self.http.set(listens_on(&self.log())?);
+        }
+        self.http.get().map(String::as_str)
     }
 
     /// Sum of all samples of a metric whose labels hold all of `labels` (`outcome="echo"`).
@@ -165,9 +179,11 @@ pub fn sum(text: &str, name: &str, labels: &[&str]) -> f64 {
         .sum()
 }
 
-fn free_port() -> u16 {
-    let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
-    listener.local_addr().expect("it is bound").port()
+/// The port that a worker's log names.
+fn listens_on(log: &str) -> Option<String> {
+    let line = log.lines().find(|line| line.contains("serving /metrics"))?;
+    let (_, port) = line.split_once("address=127.0.0.1:")?;
+    Some(port.trim_end().to_owned())
 }
 
 /// Runs a command of the program to its end.
@@ -179,6 +195,13 @@ pub fn command(arguments: &[&str], variables: &BTreeMap<String, String>) -> (i32
 
 #[cfg(test)]
 mod tests {
+    #[test]
+    fn the_port_is_the_one_of_the_log() {
+        let line = "2026-11-22T06:27:17Z  INFO tidelock::run: serving /metrics, /live, /ready and /api/status address=127.0.0.1:41511\n";
+        assert_eq!(super::listens_on(line).as_deref(), Some("41511"));
+        assert_eq!(super::listens_on("starting address=127.0.0.1:1\n"), None);
+    }
+
     #[test]
     fn samples_are_summed_by_labels() {
         let text = "# HELP a_total x\na_total{d=\"l\",outcome=\"echo\"} 2\na_total{d=\"r\",outcome=\"echo\"} 3\na_total{outcome=\"applied\"} 9\nab_total 7\n";
