@@ -49,24 +49,38 @@ pub enum Seen {
 }
 
 impl Marks {
-    /// Checks one record and moves the mark past it. Snapshot reads and records without position are always new and move nothing (rule B8).
-    pub fn check(&mut self, source: &Source, fingerprint: u64) -> Seen {
-        let Some(position) = source.position else { return Seen::New };
-        if source.snapshot {
+    /// What a record is; nothing is remembered of it. Snapshot reads and records without position are always new (rule B8).
+    pub fn look(&self, source: &Source, fingerprint: u64) -> Seen {
+        let Some(position) = source.position.filter(|_| !source.snapshot) else { return Seen::New };
+        let Some(mark) = self.marks.iter().rfind(|mark| mark.identity == source.identity) else { return Seen::New };
+        let is_later = source.committed_at_us > mark.committed_at_us;
+        if position > mark.position {
             return Seen::New;
         }
+        if position == mark.position && !is_later {
+            let is_known = mark.set.as_ref().is_some_and(|set| set.contains(&fingerprint));
+            let is_resent = is_known || mutation::is_active(mutation::EQUAL_POSITION_IS_RESENT);
+            return if is_resent { Seen::Resent } else { Seen::New };
+        }
+        if is_later { Seen::LogReset } else { Seen::Resent }
+    }
+
+    /// Moves the mark past a record, unless it was sent again. Not for a record at which the task stops: that one has its turn yet.
+    pub fn note(&mut self, source: &Source, fingerprint: u64) {
+        let Some(position) = source.position.filter(|_| !source.snapshot) else { return };
         let Some(at) = self.marks.iter().position(|mark| mark.identity == source.identity) else {
             if self.marks.len() == IDENTITIES_MAX {
                 self.marks.remove(0);
             }
             self.marks.push(Mark::at(source, position, fingerprint));
-            return Seen::New;
+            return;
         };
         if at + 1 != self.marks.len() {
             let mark = self.marks.remove(at);
             self.marks.push(mark);
         }
         let mark = self.marks.last_mut().expect("found above");
+        let is_later = source.committed_at_us > mark.committed_at_us;
         if position > mark.position {
             let latest = mark.committed_at_us.max(source.committed_at_us);
             mark.advance(source, position, fingerprint);
@@ -75,30 +89,23 @@ impl Marks {
             if !mutation::is_active(mutation::MARK_TIME_GOES_BACK) {
                 mark.committed_at_us = latest;
             }
-            return Seen::New;
-        }
-        if position == mark.position && source.committed_at_us <= mark.committed_at_us {
-            if mutation::is_active(mutation::EQUAL_POSITION_IS_RESENT) {
-                return Seen::Resent;
+        } else if position == mark.position && !is_later {
+            match &mut mark.set {
+                Some(set) if set.contains(&fingerprint) => {}
+                Some(set) if set.len() == SET_MAX => mark.set = None,
+                Some(set) => set.push(fingerprint),
+                None => {}
             }
-            return match &mut mark.set {
-                None => Seen::New,
-                Some(set) if set.contains(&fingerprint) => Seen::Resent,
-                Some(set) => {
-                    if set.len() == SET_MAX {
-                        mark.set = None;
-                    } else {
-                        set.push(fingerprint);
-                    }
-                    Seen::New
-                }
-            };
+        } else if is_later {
+            mark.advance(source, position, fingerprint);
         }
-        if source.committed_at_us <= mark.committed_at_us {
-            return Seen::Resent;
-        }
-        mark.advance(source, position, fingerprint);
-        Seen::LogReset
+    }
+
+    /// Both: looks at a record and moves the mark past it.
+    pub fn check(&mut self, source: &Source, fingerprint: u64) -> Seen {
+        let seen = self.look(source, fingerprint);
+        self.note(source, fingerprint);
+        seen
     }
 
     /// Packs the marks for the ledger row.

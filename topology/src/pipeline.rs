@@ -4,7 +4,7 @@
 //! be dead-lettered twice. Every record that comes in is applied, held, dead or dropped under a counted outcome (OFF-1).
 
 use crate::batch::{ChangeBatch, DeadRecord, TruncateMode};
-use crate::data::{CellRange, Layouts};
+use crate::data::{Arena, ArenaMark, CellRange, Layouts};
 use crate::error::{Error, ErrorKind, Result, Stage};
 use crate::graph::{Ran, Topology};
 use crate::marks::{Marks, Seen};
@@ -12,6 +12,7 @@ use crate::mutation;
 use crate::observe::Outcome;
 use crate::raw::{Decode, DecodeError, Decoded, RawRecord};
 use crate::record::{EntityId, Operation, Record, Slot};
+use crate::state::TaskState;
 
 /// What the pipeline must know of a topic, by its index in the direction.
 #[derive(Clone, Debug)]
@@ -98,7 +99,7 @@ impl Pipeline {
         let settings = &self.topics[raw.topic];
         let entity = settings.entity;
         let before = batch.arena.mark();
-        let mut record = match self.decoder.decode(raw, &mut batch.arena, &mut self.layouts) {
+        let record = match self.decoder.decode(raw, &mut batch.arena, &mut self.layouts) {
             Ok(Decoded::Change(record)) => Record { slot, offset: raw.offset, entity, ..record },
             Ok(Decoded::Ignored(_)) => {
                 batch.arena.truncate(before);
@@ -117,46 +118,72 @@ impl Pipeline {
         };
         crate::crash::point("decoded");
         self.counts.consumed[usize::from(entity.0)] += 1;
-        let fingerprint = fingerprint(&record, raw.key);
-        let mut deferred = None;
-        let mut state = None;
-        if let Some(marks) = marks {
-            if mutation::is_active(mutation::MARK_AFTER_GUARD) {
-                deferred = Some(marks);
-            } else if self.is_resent(&record, fingerprint, marks) {
+        let fingerprint = fingerprint(&record, raw.key, &batch.arena);
+        let mut marks = marks;
+        let marks_after_guard = mutation::is_active(mutation::MARK_AFTER_GUARD);
+        let mut seen = Seen::New;
+        if let Some(marks) = marks.as_deref_mut().filter(|_| !marks_after_guard) {
+            seen = marks.look(&record.source, fingerprint);
+            if seen == Seen::Resent {
+                marks.note(&record.source, fingerprint);
                 batch.arena.truncate(before);
                 self.drop_record_counted(entity, Outcome::Duplicate);
                 return Pushed::Done;
-            } else {
-                state = Some(&mut marks.state);
             }
         }
+        let state = marks.as_deref_mut().filter(|_| !marks_after_guard).map(|marks| &mut marks.state);
+        let pushed = self.run(raw, record, state, before, batch);
+        let Some(marks) = marks else { return pushed };
+        match pushed {
+            Pushed::Done if marks_after_guard => {
+                let was_emitted =
+                    batch.records.last().is_some_and(|last| (last.slot, last.offset) == (slot, raw.offset));
+                if was_emitted && marks.check(&record.source, fingerprint) == Seen::Resent {
+                    batch.records.pop();
+                    self.drop_record_counted(entity, Outcome::Duplicate);
+                }
+            }
+            Pushed::Done => {
+                marks.note(&record.source, fingerprint);
+                marks.state.keep();
+                self.counts.log_resets += u64::from(seen == Seen::LogReset);
+            }
+            // It is read again when the task goes on: it must not look as if it had been there, nor have left anything behind.
+            Pushed::Halt(_) | Pushed::Fatal(_) | Pushed::SchemaNeeded(_) => marks.state.take_back(),
+        }
+        pushed
+    }
+
+    /// Runs a decoded record through the graph.
+    fn run(
+        &mut self,
+        raw: &RawRecord<'_>,
+        mut record: Record,
+        state: Option<&mut TaskState>,
+        before: ArenaMark,
+        batch: &mut ChangeBatch,
+    ) -> Pushed {
         if record.operation == Operation::Truncate {
             return self.truncate(record, raw.topic, batch);
         }
         let original = record;
+        let emitted_before = batch.records.len();
         let records = &mut batch.records;
         let ran = self.topology.run(raw.topic, &mut record, &mut batch.arena, &self.layouts, state, &mut |record| {
             records.push(*record);
         });
         match ran {
-            Ok(Ran::Emitted(_)) => {
-                if let Some(marks) = deferred
-                    && self.is_resent(&original, fingerprint, marks)
-                {
-                    batch.records.pop();
-                    self.drop_record_counted(entity, Outcome::Duplicate);
-                }
-                Pushed::Done
-            }
+            Ok(Ran::Emitted(_)) => Pushed::Done,
             Ok(Ran::Dropped(outcome)) => {
                 batch.arena.truncate(before);
-                self.drop_record_counted(entity, outcome);
+                self.drop_record_counted(original.entity, outcome);
                 Pushed::Done
             }
             Err(error) => {
                 // The lens replaces the key before the row: a later full image of that key supersedes what is dead (rule H4).
                 let is_mapped = record.key != original.key || record.key_layout != original.key_layout;
+                // All of its rows or none.
+                batch.records.truncate(emitted_before);
                 self.fail(original, is_mapped.then_some(record.key), raw, error, batch)
             }
         }
@@ -175,17 +202,6 @@ impl Pipeline {
         let entity = self.topics[raw.topic].entity;
         self.counts.consumed[usize::from(entity.0)] += 1;
         self.fail(Record { slot, offset: raw.offset, entity, ..Record::default() }, None, raw, error, batch)
-    }
-
-    fn is_resent(&mut self, record: &Record, fingerprint: u64, marks: &mut Marks) -> bool {
-        match marks.check(&record.source, fingerprint) {
-            Seen::New => false,
-            Seen::Resent => true,
-            Seen::LogReset => {
-                self.counts.log_resets += 1;
-                false
-            }
-        }
     }
 
     fn truncate(&mut self, record: Record, topic: usize, batch: &mut ChangeBatch) -> Pushed {
@@ -247,9 +263,13 @@ impl Pipeline {
     }
 }
 
-/// Tells different changes at one source position apart (rule D2): operation and key.
-fn fingerprint(record: &Record, key: Option<&[u8]>) -> u64 {
-    xxhash_rust::xxh3::xxh3_64_with_seed(key.unwrap_or_default(), u64::from(record.operation.letter() as u32))
+/// Tells different changes at one source position apart (rule D2): operation and key, or the row where the table has no key.
+fn fingerprint(record: &Record, key: Option<&[u8]>, arena: &Arena) -> u64 {
+    let operation = u64::from(record.operation.letter() as u32);
+    match (key, record.after.or(record.before)) {
+        (None, Some(row)) => arena.hash_row(operation, row),
+        (key, _) => xxhash_rust::xxh3::xxh3_64_with_seed(key.unwrap_or_default(), operation),
+    }
 }
 
 #[cfg(test)]

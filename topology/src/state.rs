@@ -46,13 +46,53 @@ pub trait StateStore {
 type Entries = BTreeMap<Box<[u8]>, Box<[u8]>>;
 
 /// All stores of one task. Cloning is cheap until one of the two is changed.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Debug, Default)]
 pub struct TaskState {
     stores: Arc<BTreeMap<Box<str>, Entries>>,
     size_bytes: usize,
+    /// What the record at hand has changed.
+    changes: Vec<StateChange>,
 }
 
+/// A key that the record at hand has written or deleted.
+#[derive(Debug)]
+struct StateChange {
+    store: &'static str,
+    key: Box<[u8]>,
+    before: Option<Box<[u8]>>,
+}
+
+impl Clone for TaskState {
+    fn clone(&self) -> TaskState {
+        TaskState { stores: Arc::clone(&self.stores), size_bytes: self.size_bytes, changes: Vec::new() }
+    }
+}
+
+impl PartialEq for TaskState {
+    fn eq(&self, other: &TaskState) -> bool {
+        self.stores == other.stores
+    }
+}
+
+impl Eq for TaskState {}
+
 impl TaskState {
+    /// The record at hand has had its turn: what it changed stays.
+    pub(crate) fn keep(&mut self) {
+        self.changes.clear();
+    }
+
+    /// The record at hand comes again: what it changed is as before.
+    pub(crate) fn take_back(&mut self) {
+        for StateChange { store, key, before } in std::mem::take(&mut self.changes).into_iter().rev() {
+            let mut store = Store { state: self, name: store };
+            match before {
+                Some(value) => store.set(&key, &value),
+                None => store.remove(&key),
+            }
+        }
+    }
+
     /// The store of this name, empty at first.
     pub fn store(&mut self, name: &'static str) -> impl StateStore + '_ {
         Store { state: self, name }
@@ -91,7 +131,7 @@ impl TaskState {
             }
             stores.insert(name.into(), entries);
         }
-        Some(TaskState { stores: Arc::new(stores), size_bytes })
+        Some(TaskState { stores: Arc::new(stores), size_bytes, changes: Vec::new() })
     }
 }
 
@@ -115,6 +155,26 @@ struct Store<'a> {
 impl Store<'_> {
     fn entries(&self) -> Option<&Entries> {
         self.state.stores.get(self.name)
+    }
+
+    fn note(&mut self, key: &[u8]) {
+        let before = self.get(key).map(Box::from);
+        self.state.changes.push(StateChange { store: self.name, key: key.into(), before });
+    }
+
+    fn set(&mut self, key: &[u8], value: &[u8]) {
+        let before = self.get(key).map_or(0, |old| key.len() + old.len() + ENTRY_OVERHEAD_BYTES);
+        self.state.size_bytes += key.len() + value.len() + ENTRY_OVERHEAD_BYTES;
+        self.state.size_bytes -= before;
+        let stores = Arc::make_mut(&mut self.state.stores);
+        stores.entry(self.name.into()).or_default().insert(key.into(), value.into());
+    }
+
+    fn remove(&mut self, key: &[u8]) {
+        let stores = Arc::make_mut(&mut self.state.stores);
+        if let Some(value) = stores.get_mut(self.name).and_then(|entries| entries.remove(key)) {
+            self.state.size_bytes -= key.len() + value.len() + ENTRY_OVERHEAD_BYTES;
+        }
     }
 }
 
@@ -149,9 +209,8 @@ impl StateStore for Store<'_> {
                 ),
             ));
         }
-        self.state.size_bytes = size_bytes;
-        let stores = Arc::make_mut(&mut self.state.stores);
-        stores.entry(self.name.into()).or_default().insert(key.into(), value.into());
+        self.note(key);
+        self.set(key, value);
         Ok(())
     }
 
@@ -159,10 +218,8 @@ impl StateStore for Store<'_> {
         if self.get(key).is_none() {
             return;
         }
-        let stores = Arc::make_mut(&mut self.state.stores);
-        if let Some(value) = stores.get_mut(self.name).and_then(|entries| entries.remove(key)) {
-            self.state.size_bytes -= key.len() + value.len() + ENTRY_OVERHEAD_BYTES;
-        }
+        self.note(key);
+        self.remove(key);
     }
 }
 
@@ -193,6 +250,33 @@ mod tests {
         }
         state.store("other").delete(b"x");
         assert!(state.is_empty());
+    }
+
+    #[test]
+    fn what_a_record_changed_is_taken_back_when_it_comes_again() {
+        // given
+        let mut state = TaskState::default();
+        state.store("seen").put(b"a", b"1").unwrap();
+        state.store("seen").put(b"b", b"2").unwrap();
+        state.keep();
+        let before = state.clone();
+        // when
+        state.store("seen").put(b"a", b"one").unwrap();
+        state.store("seen").put(b"a", b"three").unwrap();
+        state.store("seen").delete(b"b");
+        state.store("new").put(b"c", b"4").unwrap();
+        state.store("new").delete(b"c");
+        state.take_back();
+        // then
+        assert_eq!(state.store("seen").get(b"a"), Some(&b"1"[..]));
+        assert_eq!(state.store("seen").get(b"b"), Some(&b"2"[..]));
+        assert!(state.store("new").is_empty());
+        let bytes = |state: &TaskState| {
+            let mut bytes = Vec::new();
+            state.encode_into(&mut bytes);
+            bytes
+        };
+        assert_eq!((bytes(&state), state.size_bytes), (bytes(&before), before.size_bytes));
     }
 
     #[test]

@@ -110,7 +110,12 @@ pub fn to_text(unscaled: &[u8], scale: i16) -> String {
     String::from_utf8(out).expect("digits, point and sign are ASCII")
 }
 
-/// Unscaled bytes and scale of `[+-]digits[.digits][e[+-]digits]`. `None` for anything else (also NaN and Infinity).
+/// Digits of the longest number that any target can hold: PostgreSQL's `numeric` has up to 131072 before and 16383 after the point. The work
+/// grows with the square of them, so what is longer is refused unread.
+pub const DIGITS_MAX: usize = 131_072 + 16_383;
+
+/// Unscaled bytes and scale of `[+-]digits[.digits][e[+-]digits]`. `None` for anything else (also NaN and Infinity),
+/// and for more than [`DIGITS_MAX`] digits.
 pub fn parse(text: &str) -> Option<(Vec<u8>, i16)> {
     let (mantissa, exponent) = match text.find(['e', 'E']) {
         Some(at) => (text.get(..at)?, text.get(at + 1..)?.parse::<i32>().ok()?),
@@ -125,33 +130,42 @@ pub fn parse(text: &str) -> Option<(Vec<u8>, i16)> {
     if whole.is_empty() && fraction.is_empty() {
         return None;
     }
-    let mut bytes: Vec<u8> = vec![0];
+    let scale = i16::try_from(i32::try_from(fraction.len()).ok()?.checked_sub(exponent)?).ok()?;
+    if whole.len() + fraction.len() > DIGITS_MAX {
+        return None;
+    }
+    // Little-endian limbs, nine digits at a time.
+    let mut limbs: Vec<u32> = Vec::with_capacity(4);
+    let (mut value, mut factor) = (0, 1);
     for digit in whole.bytes().chain(fraction.bytes()) {
         if !digit.is_ascii_digit() {
             return None;
         }
-        multiply_add(&mut bytes, digit - b'0');
+        (value, factor) = (value * 10 + u32::from(digit - b'0'), factor * 10);
+        if factor == 1_000_000_000 {
+            multiply_add(&mut limbs, factor, value);
+            (value, factor) = (0, 1);
+        }
     }
+    multiply_add(&mut limbs, factor, value);
+    let mut bytes: Vec<u8> = Vec::with_capacity(4 * limbs.len() + 1);
+    bytes.push(0);
+    bytes.extend(limbs.iter().rev().flat_map(|limb| limb.to_be_bytes()));
     if negative {
         negate(&mut bytes);
     }
-    let scale = i16::try_from(i32::try_from(fraction.len()).ok()?.checked_sub(exponent)?).ok()?;
     Some((minimal(&bytes).to_vec(), scale))
 }
 
-/// `bytes = bytes * 10 + digit`, kept non-negative in two's complement.
-fn multiply_add(bytes: &mut Vec<u8>, digit: u8) {
-    let mut carry = u16::from(digit);
-    for byte in bytes.iter_mut().rev() {
-        let value = u16::from(*byte) * 10 + carry;
-        *byte = (value & 0xff) as u8;
-        carry = value >> 8;
+/// `limbs = limbs * factor + value`.
+fn multiply_add(limbs: &mut Vec<u32>, factor: u32, value: u32) {
+    let mut carry = u64::from(value);
+    for limb in limbs.iter_mut() {
+        let sum = u64::from(*limb) * u64::from(factor) + carry;
+        (*limb, carry) = (sum as u32, sum >> 32);
     }
     if carry > 0 {
-        bytes.insert(0, carry as u8);
-    }
-    if bytes[0] & 0x80 != 0 {
-        bytes.insert(0, 0);
+        limbs.push(carry as u32);
     }
 }
 
@@ -178,6 +192,17 @@ mod tests {
     fn what_is_not_a_number_is_refused() {
         for text in ["", "-", ".", "NaN", "1x", "Infinity", "1e", "--1"] {
             assert_eq!(parse(text), None, "{text}");
+        }
+        assert_eq!(parse(&"9".repeat(DIGITS_MAX + 1)), None);
+        assert_eq!(parse("1e-40000"), None);
+    }
+
+    #[test]
+    fn numbers_of_all_lengths_survive_the_way_through_bytes() {
+        for length in (1..60).chain([1000, DIGITS_MAX]) {
+            let text = "987654321".repeat(length / 9 + 1)[..length].to_owned();
+            assert_eq!(round(&text), text);
+            assert_eq!(round(&format!("-{text}")), format!("-{text}"));
         }
     }
 

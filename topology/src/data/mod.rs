@@ -11,7 +11,7 @@ mod kind;
 pub mod time;
 mod value;
 
-pub use arena::{Arena, View};
+pub use arena::{Arena, Mark as ArenaMark, View};
 pub use cell::{Cell, CellRange, DecimalCell, Span};
 pub use kind::{Column, Kind, Layout, LayoutId, Layouts};
 pub use value::Value;
