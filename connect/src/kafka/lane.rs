@@ -151,9 +151,9 @@ fn run_once(setup: &LaneSetup, stop: &AtomicBool) -> Result<Ended> {
         outgoing,
     );
     let config = consumer_config(&setup.client, &setup.settings.group_id);
-    let poll = PollLoop::new(&config, lane, requests, replies, (setup.fetch_schema)(), setup, topics)?;
+    let poll = PollLoop::new(&config, lane, (requests, replies), (setup.fetch_schema)(), setup, topics, stop)?;
     let task = setup.runtime.spawn(writer.run());
-    let ended = poll.run(stop);
+    let ended = poll.run();
     // Dropping the loop closed the channel: the writer ends after what it is doing; its outcome is decided by the next claim (L4).
     let finished = setup.runtime.block_on(async { tokio::time::timeout(Duration::from_secs(5), task).await });
     if let Ok(Err(error)) = finished

@@ -65,6 +65,8 @@ pub(super) struct PollLoop<'a> {
     pub(super) fetch_schema: FetchSchema,
     pub(super) facts: Facts,
     pub(super) setup: &'a LaneSetup,
+    /// Set when the lane is to end.
+    pub(super) stop: &'a AtomicBool,
     pub(super) observer: Arc<dyn LaneObserver>,
     pub(super) runtime: Handle,
     /// Partitions that the group gave us.
@@ -92,11 +94,11 @@ impl<'a> PollLoop<'a> {
     pub(super) fn new(
         config: &ClientConfig,
         lane: Lane,
-        requests: UnboundedSender<Request>,
-        replies: UnboundedReceiver<Reply>,
+        (requests, replies): (UnboundedSender<Request>, UnboundedReceiver<Reply>),
         fetch_schema: FetchSchema,
         setup: &'a LaneSetup,
         topics: Vec<String>,
+        stop: &'a AtomicBool,
     ) -> Result<PollLoop<'a>> {
         let consumer: BaseConsumer<LaneContext> = config
             .create_with_context(LaneContext::default())
@@ -127,6 +129,7 @@ impl<'a> PollLoop<'a> {
             fetch_schema,
             facts,
             setup,
+            stop,
             observer: setup.observer.clone(),
             runtime: setup.runtime.clone(),
             owned: HashSet::new(),
@@ -144,8 +147,8 @@ impl<'a> PollLoop<'a> {
         })
     }
 
-    pub(super) fn run(mut self, stop: &AtomicBool) -> Result<Ended> {
-        while !stop.load(Ordering::Relaxed) {
+    pub(super) fn run(mut self) -> Result<Ended> {
+        while !self.stop.load(Ordering::Relaxed) {
             if let Some(ended) = self.housekeeping()? {
                 return Ok(ended);
             }
@@ -475,7 +478,12 @@ fn consumer_error(error: &KafkaError, seldom: &Seldom) -> Polled {
     if error.rdkafka_error_code() == Some(RDKafkaErrorCode::UnknownTopicOrPartition) {
         return Polled::Nothing; // the context has told it, once
     }
-    // Brokers down, an offset that retention took meanwhile: librdkafka goes on by itself, lag and health show it.
+    if error.rdkafka_error_code() == Some(RDKafkaErrorCode::AutoOffsetReset) {
+        // Retention took records before they were read, or the topic was cut: librdkafka fetches that partition no more, and does not say which
+        // one it is. All of them are checked anew (rule L7), as at a start.
+        return Polled::Rebuild(kafka_error("an offset is not in the log any more", error.clone()));
+    }
+    // Brokers down: librdkafka goes on by itself, lag and health show it.
     if let Some(untold) = seldom.untold(error) {
         tracing::warn!(%error, untold, "consumer reported an error");
     }

@@ -1,6 +1,7 @@
 //! Waiting for a schema that the registry has not told yet (rule A4): with all partitions paused, polling on.
 
 use std::collections::{HashMap, HashSet};
+use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use topology::lane::{Lane, Taken};
@@ -41,8 +42,10 @@ impl PollLoop<'_> {
     pub(super) fn wait_for_schema(&mut self, id: u32, place: (usize, i32), offset: i64) -> Result<()> {
         let fetched: Vec<_> = self.fetched.iter().copied().collect();
         self.set_paused(&fetched, true);
+        // Now, not when the schema is there: if the partition is taken away meanwhile, and given back, it starts where its claim says.
+        self.seeking.insert(place, offset);
         let mut attempt = 0;
-        loop {
+        'waiting: loop {
             let mut fetching = self.runtime.spawn((self.fetch_schema)(id));
             let result = loop {
                 if let Ok(joined) =
@@ -51,6 +54,10 @@ impl PollLoop<'_> {
                     break joined;
                 }
                 self.keep_membership();
+                if self.stop.load(Ordering::Relaxed) {
+                    fetching.abort();
+                    break 'waiting;
+                }
             };
             match result {
                 Ok(Ok(())) => break,
@@ -62,8 +69,8 @@ impl PollLoop<'_> {
                     let until = Instant::now() + wait;
                     while Instant::now() < until {
                         self.keep_membership();
-                        if !self.owned.contains(&place) {
-                            break;
+                        if !self.owned.contains(&place) || self.stop.load(Ordering::Relaxed) {
+                            break 'waiting;
                         }
                     }
                 }
@@ -79,10 +86,6 @@ impl PollLoop<'_> {
             }
         }
         self.observer.lane_state(LaneState::Running, None);
-        // Whatever slipped through while paused is fetched again: the lane ignores what it has.
-        if self.owned.contains(&place) {
-            self.seeking.insert(place, offset);
-        }
         let takes: HashSet<(usize, i32)> = self.lane.running().collect();
         let running: Vec<_> =
             self.fetched.iter().copied().filter(|other| *other != place && takes.contains(other)).collect();

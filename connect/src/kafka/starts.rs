@@ -34,8 +34,7 @@ impl PollLoop<'_> {
 
     /// Rule L7: is the log still the one that the ledger knows?
     fn check_log(&self, start: &StartAt) {
-        let tail_offset = (start.tail_hash != 0).then_some(start.offset - 1);
-        self.ask(start.topic, start.partition, About::Log { tail_offset });
+        self.ask(start.topic, start.partition, About::Log { tail_offset: tail_of(start) });
     }
 
     pub(super) fn answered(&mut self, question: &Question, answer: Answer) {
@@ -50,6 +49,10 @@ impl PollLoop<'_> {
             Answer::Ends(ends) => self.lane.topic_ends(topic, question.partition, ends),
             Answer::Log(log) => {
                 let Some((start, beyond_since)) = self.checking.get(&place).copied() else { return };
+                if !matches!(question.about, About::Log { tail_offset } if tail_offset == tail_of(&start)) {
+                    // About another start: the partition was somewhere else meanwhile. That of this one is asked too.
+                    return;
+                }
                 match log {
                     None => self.check_log(&start),
                     Some(log) => self.log_checked(place, &start, beyond_since, log),
@@ -84,6 +87,8 @@ impl PollLoop<'_> {
             Tail::Hash(_) | Tail::Unknown => {}
         }
         self.checking.remove(&place);
+        // What was to be sought back was so in another life of the partition.
+        self.seeking.remove(&place);
         let mut list = TopicPartitionList::new();
         let added = list.add_partition_offset(&self.topics[place.0], place.1, Offset::Offset(start.offset));
         match added.and_then(|()| self.consumer.incremental_assign(&list)) {
@@ -107,4 +112,9 @@ impl PollLoop<'_> {
         tracing::error!(lane = %self.setup.name, %error, "the log is not the one that the ledger knows");
         self.lane.log_differs(place.0, place.1, error);
     }
+}
+
+/// The record before a start, if it is known what it was.
+fn tail_of(start: &StartAt) -> Option<i64> {
+    (start.tail_hash != 0).then_some(start.offset - 1)
 }

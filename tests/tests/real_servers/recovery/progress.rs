@@ -20,6 +20,7 @@ async fn progress_that_somebody_changed_is_found_again_or_refused() {
     group.show(offsets_of_the_group_that_were_reset_change_nothing).await;
     group.show(a_target_that_was_restored_from_a_backup_is_brought_forward_again).await;
     group.show(records_that_retention_took_halt_their_partition_and_no_other).await;
+    group.show(records_that_retention_takes_while_a_partition_pauses_halt_it).await;
     group.show(a_ledger_that_is_gone_is_noticed_and_a_person_decides).await;
     group.end().await;
 }
@@ -116,6 +117,45 @@ async fn records_that_retention_took_halt_their_partition_and_no_other(pair: Arc
     pair.right
         .shows_within(CATCH_UP, "SELECT count(*) FROM history WHERE partition <> 0", &[&others.to_string()])
         .await;
+    goods::the_newest_arrived(&pair, CATCH_UP).await;
+    pair.stop_workers(STOP_LIMIT).await;
+}
+
+/// librdkafka fetches such a partition no more, and does not say which one it is.
+async fn records_that_retention_takes_while_a_partition_pauses_halt_it(pair: Arc<Pair>) {
+    // Given a worker that waits for a table of its target,
+    pair.start_worker().await;
+    pair.ready().await;
+    pair.right.run("ALTER TABLE goods RENAME TO goods_elsewhere").await;
+    publish(&pair, BURST).await;
+    eventually(CATCH_UP, "the topic pauses", || async {
+        let replies = pair.replies("/ready").await;
+        if matches!(&replies[..], [Some((503, _))]) { Ok(()) } else { Err(format!("{replies:?}")) }
+    })
+    .await;
+    // when retention takes what it has not read of partition 0, and then the table is there,
+    let goods = goods::topic(&pair);
+    let end = topic::ends(std::slice::from_ref(&goods)).await[&(goods.clone(), 0)];
+    topic::forget_before(&goods, 0, end - 10).await;
+    pair.right.run("ALTER TABLE goods_elsewhere RENAME TO goods").await;
+    // then it halts that partition and says so, as at a start, and the others arrive.
+    eventually(CATCH_UP, "the partition halts", || async {
+        let replies = pair.replies("/ready").await;
+        let is_told = matches!(&replies[..], [Some((503, reasons))] if reasons.contains("retention"));
+        if is_told { Ok(()) } else { Err(format!("{replies:?}; {}", pair.diagnosis().await)) }
+    })
+    .await;
+    let sql = "SELECT next_offset FROM tidelock_progress WHERE direction = 'mysql→postgres' AND partition = 1 \
+               AND topic LIKE '%goods'";
+    let other = topic::ends(std::slice::from_ref(&goods)).await[&(goods.clone(), 1)];
+    eventually(CATCH_UP, "the other partitions arrive", || async {
+        let at: i64 = pair.right.row(sql).await.parse().map_err(|error| format!("{error}"))?;
+        // Behind the last record there may be a marker of a transaction.
+        if at + 1 >= other { Ok(()) } else { Err(format!("{at} of {other}; {}", pair.diagnosis().await)) }
+    })
+    .await;
+    pair.stop_workers(STOP_LIMIT).await;
+    pair.start_worker_saying(&["--start-from", "earliest"], &[]).await;
     goods::the_newest_arrived(&pair, CATCH_UP).await;
     pair.stop_workers(STOP_LIMIT).await;
 }
