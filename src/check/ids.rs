@@ -48,7 +48,13 @@ mod tests {
             referenced: false,
             deferrable: false,
             sequences: counter
-                .map(|(start, increment)| SequenceDescription { column: 0, name: "".into(), increment, start })
+                .map(|(start, increment)| SequenceDescription {
+                    column: 0,
+                    name: "".into(),
+                    increment,
+                    start,
+                    last: i64::MAX,
+                })
                 .into_iter()
                 .collect(),
             triggers: Vec::new(),

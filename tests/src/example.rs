@@ -229,6 +229,14 @@ impl Running {
         states
     }
 
+    /// Where a side's connector would go on in its log, as Connect has stored it.
+    pub async fn stored_place(&self, side: &Side) -> Option<Value> {
+        let address = format!("{}/connectors/{}/offsets", servers::connect(), self.variable(side, "PREFIX"));
+        let mut reply: Value = reqwest::get(address).await.ok()?.json().await.ok()?;
+        let place = reply["offsets"].get_mut(0)?["offset"].take();
+        (!place.is_null()).then_some(place)
+    }
+
     /// The example's connectors, as `connectors/*.json` has them with our names in.
     pub fn connectors(&self) -> Vec<(String, Value)> {
         let mut files: Vec<PathBuf> = std::fs::read_dir(self.example.path().join("connectors"))

@@ -231,6 +231,12 @@ impl ChangeBatch {
         })
     }
 
+    /// True when it tries held rows again (rule H2): then it moves no progress. All of them may have turned out to be unreadable.
+    pub fn is_release(&self) -> bool {
+        let moves_nothing = || self.spans.iter().all(|span| span.from == span.to);
+        !self.releases.is_empty() || (!self.dead.is_empty() && moves_nothing())
+    }
+
     /// True when nothing but progress is to be written (rule L8).
     pub fn is_progress_only(&self) -> bool {
         self.records.is_empty() && self.dead.is_empty() && self.releases.is_empty()

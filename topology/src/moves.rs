@@ -42,6 +42,9 @@ pub const WAIT_ATTEMPTS_MAX: i32 = 14;
 /// A word whose other half did not come for so long belongs to a record that was filtered or lies before the start of its partition.
 pub const WORD_KEPT: Duration = Duration::from_secs(30 * 24 * 3600);
 
+/// How the column `state` ends when the half that left the word has a row with unavailable cells: it needs the row that is moved.
+pub const PARTIAL: &str = "_partial";
+
 /// Word that one half of a key change leaves for the other.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Word {
@@ -68,6 +71,7 @@ impl Word {
 
     /// From the column; `None` when it is not ours.
     pub fn parse(name: &str) -> Option<Word> {
+        let name = name.strip_suffix(PARTIAL).unwrap_or(name);
         [Word::DeleteWaits, Word::CreateWaits, Word::BothWait, Word::Done].into_iter().find(|word| word.name() == name)
     }
 }
@@ -209,12 +213,16 @@ pub fn plan_move(batch: &ChangeBatch, change: &Change, present: Present) -> Move
         }
         _ => MovePlan { word: WordChange::Leave(Word::Done), ..plain },
     };
-    let is_partial = batch.arena.row(change.row).iter().any(|cell| cell.is_unavailable());
-    if plan.write_new && is_partial && !new && !plan.rename {
+    if plan.write_new && is_partial(batch, change) && !new && !plan.rename {
         // No row to take the cells from (rule B3).
         return MovePlan { park: true, ..MovePlan::default() };
     }
     plan
+}
+
+/// True when some cells of the change's row were not sent: they are those of the row that is there.
+pub fn is_partial(batch: &ChangeBatch, change: &Change) -> bool {
+    batch.arena.row(change.row).iter().any(|cell| cell.is_unavailable())
 }
 
 #[cfg(test)]

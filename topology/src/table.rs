@@ -127,6 +127,8 @@ pub struct SequenceDescription {
     pub increment: i64,
     /// First value.
     pub start: i64,
+    /// Last value.
+    pub last: i64,
 }
 
 impl TableDescription {

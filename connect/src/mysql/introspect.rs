@@ -137,7 +137,13 @@ pub(super) async fn describe(
             )
             .await?;
         let number = |at| step.first().and_then(|row| optional(row, at)).unwrap_or(1);
-        sequences.push(SequenceDescription { column, name: "".into(), increment: number(0), start: number(1) });
+        sequences.push(SequenceDescription {
+            column,
+            name: "".into(),
+            increment: number(0),
+            start: number(1),
+            last: i64::MAX,
+        });
     }
     Ok(Some(TableDescription {
         name: table.into(),

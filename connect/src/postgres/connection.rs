@@ -329,6 +329,7 @@ impl SqlConnection for Session {
         let sequences = plan.description.sequences.iter();
         let owned: Vec<_> = sequences
             .filter(|sequence| plan.description.columns[sequence.column].name == *name && sequence.increment > 0)
+            .filter(|sequence| highest <= sequence.last)
             .cloned()
             .collect();
         for sequence in owned {

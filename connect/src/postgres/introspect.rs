@@ -54,7 +54,7 @@ WHERE f.conrelid = $1::int8::oid AND f.contype = 'f' ORDER BY f.conname";
 
 /// Owned sequences (serial, identity) and any other that a default draws from.
 const SEQUENCES: &str = "\
-SELECT DISTINCT a.attname::text, quote_ident(n.nspname) || '.' || quote_ident(s.relname), q.seqincrement, q.seqstart
+SELECT DISTINCT a.attname::text, quote_ident(n.nspname) || '.' || quote_ident(s.relname), q.seqincrement, q.seqstart, q.seqmax
 FROM (
   SELECT d.objid AS sequence, d.refobjid AS relation, d.refobjsubid AS attnum FROM pg_depend d
   WHERE d.classid = 'pg_class'::regclass AND d.refclassid = 'pg_class'::regclass AND d.deptype IN ('a', 'i') AND d.refobjsubid > 0
@@ -244,7 +244,7 @@ pub(super) async fn describe(connection: &mut dyn SqlConnection, table: &str) ->
         .collect();
     let mut sequences = Vec::new();
     for row in &connection.query(SEQUENCES, &relation).await? {
-        let [column, name, increment, start] = row.as_slice() else { continue };
+        let [column, name, increment, start, last] = row.as_slice() else { continue };
         let Some(at) = columns.iter().position(|candidate| *candidate.name == *text(column)) else { continue };
         if columns[at].generated == Generated::Never {
             columns[at].generated = Generated::ByDefault;
@@ -254,6 +254,7 @@ pub(super) async fn describe(connection: &mut dyn SqlConnection, table: &str) ->
             name: text(name).into(),
             increment: integer(increment),
             start: integer(start),
+            last: integer(last),
         });
     }
     let flags = connection.query(FLAGS, &relation).await?;

@@ -194,8 +194,8 @@ pub struct Statements {
     pub now: String,
     /// task → key_hash, state, waits_for, retry_at_ms, entity, bytes of the value, in order of offsets; those that are not history.
     pub held_keys: String,
-    /// task, offset, ordinal → attempts, first_failed_at_ms.
-    pub held_age: String,
+    /// Rows that are due: task, first and last offset → offset, ordinal, attempts, first_failed_at_ms.
+    pub held_due: String,
     /// One more attempt failed: state, class, code, message, retry_at_ms, waits_for, waits_for_key,
     /// first_failed_at_ms, task, offset, ordinal.
     pub held_fail: String,
@@ -213,8 +213,8 @@ pub struct Statements {
     pub held_overtake: String,
     /// A truncate makes history of the dead rows before it: task, entity, offset.
     pub held_supersede_entity: String,
-    /// The first row of a key that waits and is not due: task, key_hash → offset or NULL.
-    pub held_first_waiting: String,
+    /// Rows of a key that wait before an offset, in order: task, key_hash, offset → offset, state, waits_for.
+    pub held_waiting: String,
     /// Rows of a key behind an offset wait again: retry_at_ms, task, key_hash, offset.
     pub held_hold_behind: String,
     /// task, age in ms: history that nobody needs any more.
@@ -294,7 +294,10 @@ impl Statements {
                 "SELECT [key_hash], [state], [waits_for], [retry_at_ms], [entity], COALESCE(LENGTH([raw_value]), 0) FROM [tidelock_held] \
                  WHERE {task} AND [state] <> 'superseded' ORDER BY [offset], [ordinal]",
             ),
-            held_age: text("SELECT [attempts], [first_failed_at_ms] FROM [tidelock_held] WHERE {held}"),
+            held_due: text(
+                "SELECT [offset], [ordinal], [attempts], [first_failed_at_ms] FROM [tidelock_held] WHERE {task} AND [offset] >= {i64} \
+                 AND [offset] <= {i64} AND [state] IN ('parked', 'queued', 'replay') AND [retry_at_ms] <= {now}",
+            ),
             held_fail: text(
                 "UPDATE [tidelock_held] SET [attempts] = [attempts] + 1, [state] = {name}, [class] = {name}, [code] = {name}, \
                  [message] = {text}, [retry_at_ms] = {i64}, [waits_for] = {name}, [waits_for_key] = {i64}, \
@@ -319,9 +322,9 @@ impl Statements {
                 "UPDATE [tidelock_held] SET [state] = 'superseded' WHERE {task} AND [entity] = {name} AND [offset] < {i64} \
                  AND [state] IN ('dead', 'replay')",
             ),
-            held_first_waiting: text(
-                "SELECT MIN([offset]) FROM [tidelock_held] WHERE {task} AND [key_hash] = {i64} \
-                 AND [state] IN ('parked', 'queued', 'replay') AND [retry_at_ms] > {now}",
+            held_waiting: text(
+                "SELECT [offset], [state], [waits_for] FROM [tidelock_held] WHERE {task} AND [key_hash] = {i64} AND [offset] < {i64} \
+                 AND [state] IN ('parked', 'queued', 'replay') ORDER BY [offset]",
             ),
             held_hold_behind: text(&format!(
                 "UPDATE [tidelock_held] SET [retry_at_ms] = {{i64}} {FOLLOWERS} AND [offset] > {{i64}}"

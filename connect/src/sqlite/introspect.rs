@@ -115,7 +115,7 @@ pub(super) async fn describe(connection: &mut dyn SqlConnection, table: &str) ->
         columns[*at].generated = Generated::ByDefault;
         columns[*at].has_default = true;
         columns[*at].nullable = false;
-        sequences.push(SequenceDescription { column: *at, name: "".into(), increment: 1, start: 1 });
+        sequences.push(SequenceDescription { column: *at, name: "".into(), increment: 1, start: 1, last: i64::MAX });
     }
     let unique_indexes = unique_indexes(connection, &named, &mut columns).await?;
     let foreign_keys = foreign_keys(connection, &named, &columns).await?;

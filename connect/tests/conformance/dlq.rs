@@ -5,7 +5,7 @@ use topology::batch::HeldId;
 use topology::data::Value;
 use topology::ledger::Claim;
 use topology::record::Operation;
-use topology::sink::SinkWriter;
+use topology::sink::{OutcomeCounts, SinkWriter};
 
 use tidelock_connect::sql::writer::{HeldLimits, SqlWriter};
 
@@ -250,6 +250,111 @@ async fn a_replayed_record_waits_for_what_is_older_and_waits(target: &mut Target
     assert_eq!(target.value("SELECT title FROM posts").await, "newer");
 }
 
+async fn a_replayed_record_waits_for_what_is_older_though_that_became_due_meanwhile(target: &mut Target) {
+    // given a row that waits for its parent, and a dead one behind it that is to be tried again
+    let tables = blog(target).await;
+    let mut writer = target.writer_with(&tables, SLOW);
+    let mut claims = [claim(&mut writer, "t", 0, 1).await];
+    target.run(&["INSERT INTO users VALUES (8, 'other', 'o')"]).await;
+    let batch = Builder::new(&claims, &tables).upsert(1, &post(1, 7, "older")).finish();
+    apply(&mut writer, &mut claims, &batch).await;
+    let mut builder = Builder::new(&claims, &tables);
+    builder.dead_with_key(1, "refused by the lens", Some(&[n(1)]));
+    apply(&mut writer, &mut claims, &builder.finish()).await;
+    replay(target, 1, 1).await;
+    assert_eq!(due(&mut writer, &claims).await, [1]);
+    // when the older one becomes due between the look and the try
+    target
+        .run(&[
+            "INSERT INTO users VALUES (7, 'author', 'a')",
+            "UPDATE tidelock_held SET retry_at_ms = 0 WHERE state = 'parked'",
+        ])
+        .await;
+    let newer = post(1, 8, "newer").to_vec();
+    let batch = Builder::new(&claims, &tables).upsert(1, &newer).finish_release(&[HeldId { offset: 1, ordinal: 0 }]);
+    writer.apply(&batch).await.unwrap();
+    // then it comes first
+    assert!(target.rows("SELECT title FROM posts").await.is_empty());
+    release(&mut writer, &claims, &tables, &[(0, 1, post(1, 7, "older").to_vec())]).await;
+    release(&mut writer, &claims, &tables, &[(1, 1, newer)]).await;
+    assert_eq!(target.value("SELECT title FROM posts").await, "newer");
+}
+
+/// A COMMIT whose reply was lost may have been at work when the rows were read, and operators discard rows.
+async fn what_waits_no_more_is_not_tried(target: &mut Target) {
+    let tables = blog(target).await;
+    let mut writer = target.writer_publishing(&tables, HeldLimits { attempts_max: Some(2), ..SLOW });
+    let mut claims = [claim(&mut writer, "t", 0, 1).await];
+    let batch = Builder::new(&claims, &tables)
+        .upsert(1, &post(1, 7, "gone"))
+        .upsert(1, &post(2, 7, "dead"))
+        .upsert(1, &post(3, 7, "waits"))
+        .finish();
+    apply(&mut writer, &mut claims, &batch).await;
+    target.run(&["UPDATE tidelock_held SET retry_at_ms = 0"]).await;
+    assert_eq!(due(&mut writer, &claims).await, [0, 1, 2]);
+    // when one is gone, and one is dead
+    let quote = target.quote();
+    for sql in
+        ["DELETE FROM tidelock_held WHERE `offset` = 0", "UPDATE tidelock_held SET state = 'dead' WHERE `offset` = 1"]
+    {
+        target.run(&[&sql.replace('`', quote)]).await;
+    }
+    target.run(&["INSERT INTO users VALUES (7, 'author', 'a')"]).await;
+    let ids = [0, 1, 2].map(|offset| HeldId { offset, ordinal: 0 });
+    let batch = Builder::new(&claims, &tables)
+        .upsert(1, &post(1, 7, "gone"))
+        .upsert(1, &post(2, 9, "dead"))
+        .upsert(1, &post(3, 7, "waits"))
+        .finish_release(&ids);
+    let applied = writer.apply(&batch).await.unwrap();
+    // then
+    assert_eq!(applied.outcomes[0].1, OutcomeCounts { applied: 1, ..OutcomeCounts::default() });
+    assert_eq!(target.rows("SELECT title FROM posts").await, ["waits"]);
+    assert_eq!(target.rows("SELECT state, attempts FROM tidelock_held").await, ["dead|1"]);
+    assert!(target.rows("SELECT seq FROM tidelock_outbox").await.is_empty(), "it died once");
+}
+
+async fn a_row_that_can_be_read_no_more_is_history_when_a_later_one_is_applied(target: &mut Target) {
+    let tables = blog(target).await;
+    let mut writer = target.writer_with(&tables, SLOW);
+    let mut claims = [claim(&mut writer, "t", 0, 1).await];
+    for title in ["first", "second", "third"] {
+        let batch = Builder::new(&claims, &tables).upsert(1, &post(1, 7, title)).finish();
+        apply(&mut writer, &mut claims, &batch).await;
+    }
+    target.run(&["INSERT INTO users VALUES (7, 'author', 'a')", "UPDATE tidelock_held SET retry_at_ms = 0"]).await;
+    assert_eq!(due(&mut writer, &claims).await, [0, 1, 2]);
+    // when the second can't be mapped any more
+    let mut builder = Builder::new(&claims, &tables);
+    builder.upsert(1, &post(1, 7, "first")).upsert(1, &post(1, 7, "third"));
+    builder.dead_with_key(1, "refused by the lens", Some(&[n(1)]));
+    let mut batch = builder.finish_release(&[0, 2].map(|offset| HeldId { offset, ordinal: 0 }));
+    batch.dead[0].offset = 1;
+    writer.apply(&batch).await.unwrap();
+    // then nobody replays it over the third
+    assert_eq!(target.value("SELECT title FROM posts").await, "third");
+    assert_eq!(states(target).await, ["1|superseded|∅"]);
+}
+
+async fn rows_that_all_can_be_read_no_more_are_dead_where_they_are(target: &mut Target) {
+    let tables = blog(target).await;
+    let mut writer = target.writer_publishing(&tables, SLOW);
+    let mut claims = [claim(&mut writer, "t", 0, 1).await];
+    let batch = Builder::new(&claims, &tables).upsert(1, &post(1, 7, "orphan")).finish();
+    apply(&mut writer, &mut claims, &batch).await;
+    target.run(&["UPDATE tidelock_held SET retry_at_ms = 0"]).await;
+    let mut builder = Builder::new(&claims, &tables);
+    builder.dead_with_key(1, "refused by the lens", Some(&[n(1)]));
+    let mut batch = builder.finish_release(&[]);
+    batch.dead[0].offset = 0;
+    for _ in 0..2 {
+        writer.apply(&batch).await.unwrap();
+        assert_eq!(target.rows("SELECT state, attempts FROM tidelock_held").await, ["dead|2"]);
+        assert_eq!(target.rows("SELECT seq FROM tidelock_outbox").await, ["1"], "it dies once");
+    }
+}
+
 async fn a_record_that_died_before_its_key_was_known_is_overtaken_by_its_raw_key(target: &mut Target) {
     let tables = blog(target).await;
     let mut writer = target.writer(&tables);
@@ -410,6 +515,10 @@ async fn history_is_deleted_when_it_is_old(target: &mut Target) {
 }
 
 conformance!(
+    a_replayed_record_waits_for_what_is_older_though_that_became_due_meanwhile,
+    what_waits_no_more_is_not_tried,
+    a_row_that_can_be_read_no_more_is_history_when_a_later_one_is_applied,
+    rows_that_all_can_be_read_no_more_are_dead_where_they_are,
     replayed_records_are_applied_in_order,
     a_replayed_record_that_fails_again_is_dead_again,
     a_partial_change_overtakes_a_dead_record_and_the_operator_still_sees_it,

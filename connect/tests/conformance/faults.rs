@@ -24,6 +24,8 @@ struct Script {
     lose_commit: AtomicUsize,
     /// The next COMMIT never reaches the server.
     cut_commit: AtomicUsize,
+    /// The next ROLLBACK is never answered.
+    lose_rollback: AtomicUsize,
     /// Rows whose first cell is at least this number fail with a code that is in no table; 0: none.
     unknown_from: AtomicUsize,
     /// Every write of users' rows fails with an error of this class.
@@ -58,6 +60,10 @@ impl Faults for Script {
             return Err(SqlError::unknown(error));
         }
         Ok(())
+    }
+
+    fn is_lost_at_rollback(&self) -> bool {
+        taken(&self.lose_rollback)
     }
 
     fn commit(&self) -> Option<CommitFault> {
@@ -100,6 +106,27 @@ async fn a_lost_reply_to_commit_is_unknown_until_the_next_claim_tells(target: &m
         assert_eq!(committed, if round == 0 { "1" } else { "0" });
         assert_eq!(claims[0].next_offset, 1, "the row decides: done in the first round, not moved in the second");
     }
+}
+
+async fn a_connection_that_is_lost_at_a_rollback_costs_another_try(target: &mut Target) {
+    let tables = users(target).await;
+    let (mut writer, script) = writer(target, &tables);
+    let mut claims = [claim(&mut writer, "t", 0, 1).await];
+    // A row that is refused, and a claim that somebody else has by now: both are dealt with on the same session, if there is one.
+    let bad = Builder::new(&claims, &tables).upsert(0, &[n(1), Value::Null]).finish();
+    script.lose_rollback.store(1, Ordering::SeqCst);
+    let error = writer.apply(&bad).await.unwrap_err();
+    assert!(matches!(&error, ApplyError::Failed(error) if error.kind == ErrorKind::Transient), "{error:?}");
+    let mut other = target.writer(&tables);
+    let stolen = claim(&mut other, "t", 0, 2).await;
+    script.lose_rollback.store(1, Ordering::SeqCst);
+    let error = writer.apply(&bad).await.unwrap_err();
+    assert!(matches!(&error, ApplyError::Failed(error) if error.kind == ErrorKind::Transient), "{error:?}");
+    assert!(matches!(writer.apply(&bad).await, Err(ApplyError::Cas(_))));
+    claims = [stolen];
+    let bad = Builder::new(&claims, &tables).upsert(0, &[n(1), Value::Null]).finish();
+    let applied = apply(&mut other, &mut claims, &bad).await;
+    assert_eq!(applied.outcomes[0].1.dead, 1);
 }
 
 /// Rule O1: the release of a held row is not claimed anew after such a reply, so nothing that the writer remembers may number outputs.
@@ -301,6 +328,7 @@ async fn children_that_come_before_their_parents_by_the_batch_cost_a_look_not_a_
 
 conformance!(
     a_lost_reply_to_commit_is_unknown_until_the_next_claim_tells,
+    a_connection_that_is_lost_at_a_rollback_costs_another_try,
     no_output_gets_a_number_twice_though_the_reply_to_a_release_is_lost,
     one_bad_row_costs_a_logarithm_of_writes,
     a_good_batch_costs_one_write,

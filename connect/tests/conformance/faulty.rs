@@ -35,6 +35,11 @@ pub(crate) trait Faults: Send + Sync + 'static {
         Ok(())
     }
 
+    /// A transaction is rolled back: true when the connection is lost before that.
+    fn is_lost_at_rollback(&self) -> bool {
+        false
+    }
+
     /// A transaction ends.
     fn commit(&self) -> Option<CommitFault>;
 }
@@ -106,7 +111,8 @@ impl<F: Faults> SqlConnection for Session<F> {
     }
 
     async fn rollback(&mut self) -> SqlResult<()> {
-        self.inner.rollback().await
+        let done = self.inner.rollback().await;
+        if self.faults.is_lost_at_rollback() { Err(broken(Stage::Write)) } else { done }
     }
 
     async fn savepoint(&mut self) -> SqlResult<()> {

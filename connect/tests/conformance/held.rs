@@ -254,6 +254,33 @@ async fn a_partial_update_without_its_row_waits_for_it(target: &mut Target) {
     assert_eq!(target.rows("SELECT state FROM tidelock_held").await, ["superseded"]);
 }
 
+async fn a_full_image_that_lacks_a_parent_passes_what_waits_for_its_row(target: &mut Target) {
+    // given a partial update without its row, and a full image behind it whose parent is not there
+    let tables = blog(target).await;
+    let mut writer = target.writer(&tables);
+    let mut claims = [claim(&mut writer, "t", 0, 1).await];
+    let batch = Builder::new(&claims, &tables).upsert(1, &[n(1), n(7), Value::Unavailable]).finish();
+    apply(&mut writer, &mut claims, &batch).await;
+    let batch = Builder::new(&claims, &tables).upsert(1, &post(1, 7, "full")).finish();
+    apply(&mut writer, &mut claims, &batch).await;
+    let states = "SELECT state FROM tidelock_held ORDER BY 1";
+    assert_eq!(target.rows(states).await, ["parked", "parked"]);
+    // when the parent comes
+    target
+        .run(&[
+            "INSERT INTO users VALUES (7, 'parent', 'p')",
+            "UPDATE tidelock_held SET retry_at_ms = 0",
+            "UPDATE tidelock_held SET retry_at_ms = 9000000000000 WHERE waits_for = 'row'",
+        ])
+        .await;
+    release(&mut writer, &mut claims, &tables, &[(1, post(1, 7, "full").to_vec())]).await;
+    // then the image is there, and what it replaced is history
+    assert_eq!(target.rows("SELECT title FROM posts").await, ["full"]);
+    assert_eq!(target.rows(states).await, ["superseded"]);
+    let batch = Builder::new(&claims, &tables).upsert(1, &[n(1), n(7), Value::Unavailable]).finish();
+    assert!(!apply(&mut writer, &mut claims, &batch).await.slow_path, "its key waits for nothing");
+}
+
 async fn what_follows_a_full_image_that_passed_does_not_wait_for_what_is_history(target: &mut Target) {
     let tables = blog(target).await;
     let mut writer = target.writer(&tables);
@@ -310,6 +337,7 @@ conformance!(
     a_unique_violation_is_parked_and_never_rewrites_the_other_row,
     unique_values_that_change_hands_in_one_batch_pass_in_source_order,
     a_partial_update_without_its_row_waits_for_it,
+    a_full_image_that_lacks_a_parent_passes_what_waits_for_its_row,
     what_follows_a_full_image_that_passed_does_not_wait_for_what_is_history,
     a_discarded_head_lets_its_followers_go,
     a_truncate_takes_what_waits_for_its_table,

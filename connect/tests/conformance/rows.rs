@@ -7,7 +7,7 @@ use topology::sink::OutcomeCounts;
 
 use crate::batches::{Builder, apply, claim};
 use crate::conformance;
-use crate::target::{SinkTableSet, Target, n, t};
+use crate::target::{Engine, SinkTableSet, Target, n, t};
 use tidelock_connect::sql::writer::SinkTable;
 
 async fn users(target: &mut Target) -> SinkTableSet {
@@ -242,7 +242,29 @@ async fn history_tables_get_every_change_with_its_place(target: &mut Target) {
     );
 }
 
+/// A column that became `bigint` later than its sequence did, which stays at `integer`.
+async fn an_id_that_its_sequence_cannot_give_leaves_the_sequence_alone(target: &mut Target) {
+    if target.engine != Engine::Postgres {
+        return;
+    }
+    target
+        .run(&[
+            "CREATE TABLE users (id serial PRIMARY KEY, name varchar(100))",
+            "ALTER TABLE users ALTER COLUMN id TYPE bigint",
+        ])
+        .await;
+    let tables = vec![target.table(0, "users", &["id", "name"], &["id"]).await];
+    let mut writer = target.writer(&tables);
+    let mut claims = [claim(&mut writer, "t", 0, 1).await];
+    let batch =
+        Builder::new(&claims, &tables).upsert(0, &[n(3_000_000_000), t("far")]).upsert(0, &[n(5), t("near")]).finish();
+    let applied = apply(&mut writer, &mut claims, &batch).await;
+    assert_eq!(applied.outcomes[0].1.applied, 2);
+    assert_eq!(target.value("SELECT nextval('users_id_seq')").await, "6");
+}
+
 conformance!(
+    an_id_that_its_sequence_cannot_give_leaves_the_sequence_alone,
     upserts_insert_update_and_leave_equal_rows_alone,
     what_only_inserts_write_is_left_alone_where_the_row_is_there,
     deletes_remove_and_absent_rows_are_fine,

@@ -1,16 +1,18 @@
 //! One transaction of a batch: CAS first (rule L1), stages in order (rule B1), held rows, COMMIT. Rolls back on every way out but success.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 
-use topology::batch::{BatchStage, Change, ChangeBatch, ChangeKind};
+use topology::batch::{BatchStage, Change, ChangeBatch, ChangeKind, HeldId};
 use topology::data::Value;
+use topology::moves::Halves;
 use topology::record::{EntityId, Operation};
 use topology::sink::{Applied, OutcomeCounts};
 use topology::{Error, ErrorKind};
 
 use super::claim::task_values;
 use super::groups::{Group, groups};
-use super::held::Holding;
+use super::held::{Holding, span_index};
 use super::limit::DeadWindow;
 use super::moves::half_waits;
 use super::rows::{self, MoveNotes, Writing};
@@ -35,6 +37,8 @@ pub(crate) struct Progress {
     pub(crate) has_outputs: bool,
     /// Windows of the dead-letter limit after this batch, by span (rule E6).
     pub(crate) windows: Vec<(usize, DeadWindow)>,
+    /// Of the held rows that are tried: attempts, and when it failed first. What is not here waits no more.
+    pub(crate) due: HashMap<(usize, HeldId), (i64, i64)>,
 }
 
 impl Progress {
@@ -46,6 +50,7 @@ impl Progress {
             wakes: Vec::new(),
             has_outputs: false,
             windows: Vec::new(),
+            due: HashMap::new(),
         }
     }
 
@@ -85,11 +90,16 @@ impl SqlWriter {
             Err(failure) => Err(failure),
         };
         if let Err(failure) = result {
-            // Rule E1: an explicit rollback, or no session at all. After a failed COMMIT nothing more is sent (rule L4).
-            if matches!(&failure, Failure::Unknown(_)) || self.session().rollback().await.is_err() {
+            // After a failed COMMIT nothing more is sent (rule L4).
+            if matches!(&failure, Failure::Unknown(_)) {
                 self.close();
+                return Err(failure);
             }
-            return Err(failure);
+            // Rule E1: an explicit rollback, or no session at all.
+            let Err(error) = self.session().rollback().await else { return Err(failure) };
+            self.close();
+            // Without a session nothing can be tried in another way, or asked: the batch begins anew with the next one.
+            return Err(if matches!(failure, Failure::Failed(_)) { failure } else { Failure::Failed(error.error) });
         }
         Ok(self.settle(batch, progress))
     }
@@ -115,13 +125,13 @@ impl SqlWriter {
             return Ok(());
         }
         self.count_records(batch, excluded, progress);
-        if batch.releases.is_empty() {
+        if batch.is_release() {
+            self.release(batch, excluded, progress).await?;
+        } else {
             self.note_dead(batch, excluded, progress);
             for stage in &batch.stages {
                 self.stage(batch, stage, excluded, slow, progress).await?;
             }
-        } else {
-            self.release(batch, excluded, progress).await?;
         }
         self.check_room(batch, progress)?;
         self.store_held(batch, excluded, progress).await?;
@@ -192,6 +202,7 @@ impl SqlWriter {
             self.truncate(batch, *entity, excluded, progress).await?;
         }
         let holds_any = self.holds_any();
+        let leaves_out_any = excluded.contains(&true);
         let mut failed = Vec::new();
         for deletes in [false, true] {
             for step in 0..stage.tables.len() {
@@ -202,12 +213,13 @@ impl SqlWriter {
                     (change.kind == ChangeKind::Delete) == deletes && is_included(batch, excluded, change)
                 });
                 let Some(table) = self.tables[entity].as_mut() else { continue };
-                let wanted: Vec<Group> = if !holds_any && progress.holding.is_empty() {
+                let wanted: Vec<Group> = if !holds_any && !leaves_out_any && progress.holding.is_empty() {
                     groups(table, &batch.arena, wanted, deletes)
                 } else {
                     let mut flowing: Vec<Change> = Vec::new();
                     for change in wanted {
-                        if progress.holding.comes_apart(&self.held, table, batch, &change) {
+                        let is_halved = leaves_out_any && is_halved(batch, excluded, &change);
+                        if is_halved || progress.holding.comes_apart(&self.held, table, batch, &change) {
                             failed.push(FailedChange { entity, change, error: half_waits() });
                         } else if !progress.holding.queue_if_held(&self.held, table, batch, entity, &change) {
                             flowing.push(change);
@@ -224,7 +236,7 @@ impl SqlWriter {
                 }
             }
         }
-        if failed.is_empty() { Ok(()) } else { self.rerun(batch, failed, progress).await }
+        if failed.is_empty() { Ok(()) } else { self.rerun(batch, excluded, failed, progress).await }
     }
 
     /// The fast path: the whole group at once.
@@ -290,7 +302,7 @@ impl SqlWriter {
         progress.take_back(entity, unchanged + written.differs);
         progress.counts[entity].unchanged += unchanged;
         progress.counts[entity].differs += written.differs;
-        if batch.releases.is_empty() && (self.holds_any() || !progress.holding.dead.is_empty()) {
+        if !batch.is_release() && (self.holds_any() || !progress.holding.dead.is_empty()) {
             let table = self.tables[entity].as_ref().expect("planned before BEGIN");
             for change in &group.changes {
                 progress.holding.note_passed(&self.held, table, batch, change);
@@ -390,7 +402,7 @@ impl SqlWriter {
         if progress.holding.is_stale {
             self.stale.extend(batch.spans.iter().map(|span| span.task.clone()));
         }
-        if !batch.releases.is_empty() {
+        if batch.is_release() {
             // Under which key a replayed row was remembered is known only to the table.
             self.stale.append(&mut self.replayed);
         }
@@ -423,10 +435,21 @@ pub(crate) fn own_table_refuses(error: SqlError) -> Failure {
     }
 }
 
-/// True when the change belongs to a span that is written.
+/// True when the change, or at least half of it, belongs to a span that is written.
 fn is_included(batch: &ChangeBatch, excluded: &[bool], change: &Change) -> bool {
-    let record = &batch.records[change.first_record as usize];
-    !excluded[usize::from(batch.span_of_slot[usize::from(record.slot.0)])]
+    halves_of(batch, change).any(|record| !excluded[span_index(batch, record)])
+}
+
+/// True for both halves of a key change of which one belongs to a span that is left out. They come apart: each half is applied with the
+/// partition that it came from (rule B5).
+fn is_halved(batch: &ChangeBatch, excluded: &[bool], change: &Change) -> bool {
+    halves_of(batch, change).any(|record| excluded[span_index(batch, record)])
+}
+
+/// The first record of a change; of a whole key change those of both halves. All others are of the same partition as the last of these.
+fn halves_of<'a>(batch: &'a ChangeBatch, change: &'a Change) -> impl Iterator<Item = usize> + 'a {
+    let is_whole_move = change.kind == ChangeKind::Move && batch.halves(change) == Halves::Both;
+    batch.records_of(change).take(if is_whole_move { 2 } else { 1 })
 }
 
 /// Entities that the batch writes, each once.

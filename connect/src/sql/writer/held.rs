@@ -96,6 +96,8 @@ pub(crate) struct Holding {
     pub(crate) passed: HashMap<(usize, u64), i64>,
     /// Other changes that were written of keys with dead records: those are overtaken, what waits is not (rule H4).
     pub(crate) overtaken: Vec<Overtaken>,
+    /// (span, key hash) and offset of held rows that were applied before earlier ones of their key, which are history.
+    pub(crate) outrun: Vec<((usize, u64), i64)>,
     /// Span, entity and offset of truncates.
     pub(crate) truncated: Vec<(usize, usize, i64)>,
     /// Waiting rows that are gone.
@@ -116,7 +118,7 @@ fn keys_of<'a>(held: &'a mut HashMap<TaskKey, HeldKeys>, batch: &ChangeBatch, sp
     held.entry(batch.spans[span].task.clone()).or_default()
 }
 
-fn is_full(kind: ChangeKind) -> bool {
+pub(crate) fn is_full(kind: ChangeKind) -> bool {
     matches!(kind, ChangeKind::Upsert | ChangeKind::Replace | ChangeKind::Delete)
 }
 
@@ -320,7 +322,8 @@ impl Holding {
             for hash in hashes(table, batch, &touched).into_iter().flatten() {
                 let died =
                     self.removed.iter().any(|gone| gone.is_dead && (gone.span, gone.key_hash) == (span, Some(hash)));
-                if died || keys.is_some_and(|keys| keys.has_dead(hash)) {
+                // Those that could not be read again are marked as dead at the end.
+                if died || !batch.dead.is_empty() || keys.is_some_and(|keys| keys.has_dead(hash)) {
                     self.overtaken.push(Overtaken { key: (span, hash), offset, is_full: touched.is_full });
                     self.is_stale = true;
                 }

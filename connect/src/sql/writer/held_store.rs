@@ -149,43 +149,43 @@ impl SqlWriter {
             };
             rows.push(store(&mut self.scratch, &batch.arena, &row));
         }
-        let is_release = !batch.releases.is_empty();
+        let is_release = batch.is_release();
         for dead in dead {
             let entity = usize::from(dead.entity.0);
             let Some(sink) = self.options.tables.get(entity) else { continue };
-            progress.counts[entity].dead += 1;
             let span = usize::from(batch.span_of_slot[usize::from(dead.slot.0)]);
             let task = &batch.spans[span].task;
-            let mut told = Told::of_dead(span, dead, &sink.table.name, dead_key_hash(sink, batch, dead));
+            let told = Told::of_dead(span, dead, &sink.table.name, dead_key_hash(sink, batch, dead));
             if is_release {
                 // It is held already, as something that could wait; now it can't.
                 progress.holding.is_stale = true;
-                let place = [Value::I64(dead.offset), Value::I64(0)];
-                let one: Vec<Value> = task_values(task).into_iter().chain(place).collect();
-                let age = session.query(&self.statements.held_age, &one).await.map_err(failed)?;
-                let (attempts, first_failed) = match age.first().map(Vec::as_slice) {
-                    Some([Value::I64(attempts), Value::I64(first_failed)]) if *attempts > 0 => {
-                        (*attempts, *first_failed)
-                    }
-                    _ => (0, now_ms),
-                };
-                told.attempts = attempts + 1;
-                told.first_failed_at_ms = Some(first_failed);
-                let mut values = vec![
-                    Value::Text(HeldState::Dead.name().to_owned()),
-                    Value::Text(dead.kind.name().to_owned()),
-                    Value::Null,
-                    Value::Text(dead.message.clone()),
-                    Value::I64(NOT_DUE),
-                    Value::Null,
-                    Value::Null,
-                    Value::I64(first_failed),
-                ];
-                values.extend(one);
-                session.execute(&self.statements.held_fail, &values).await.map_err(failed)?;
-                progress.holding.told.push(told);
+                let is_of_record = |(of, id): &&(usize, HeldId)| *of == span && id.offset == dead.offset;
+                let rows: Vec<(usize, HeldId)> = progress.due.keys().filter(is_of_record).copied().collect();
+                for place in rows {
+                    let Some((attempts, first_failed)) = progress.due.remove(&place) else { continue };
+                    let (attempts, first_failed) = if attempts > 0 { (attempts, first_failed) } else { (0, now_ms) };
+                    let id = place.1;
+                    let told =
+                        Told { id, attempts: attempts + 1, first_failed_at_ms: Some(first_failed), ..told.clone() };
+                    let mut values = vec![
+                        Value::Text(HeldState::Dead.name().to_owned()),
+                        Value::Text(dead.kind.name().to_owned()),
+                        Value::Null,
+                        Value::Text(dead.message.clone()),
+                        Value::I64(NOT_DUE),
+                        Value::Null,
+                        Value::Null,
+                        Value::I64(first_failed),
+                    ];
+                    values.extend(task_values(task));
+                    values.extend([Value::I64(id.offset), Value::I64(i64::from(id.ordinal))]);
+                    session.execute(&self.statements.held_fail, &values).await.map_err(failed)?;
+                    progress.counts[entity].dead += 1;
+                    progress.holding.told.push(told);
+                }
                 continue;
             }
+            progress.counts[entity].dead += 1;
             let key_range = dead_key(sink, dead);
             let key_columns = sink.table.key.iter().map(|at| &sink.table.columns[*at]);
             let key = json::object(&mut self.scratch, &batch.arena, key_columns, key_range.unwrap_or_default(), false);

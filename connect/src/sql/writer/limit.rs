@@ -76,7 +76,7 @@ impl SqlWriter {
         progress: &mut Progress,
     ) -> Result<(), Failure> {
         // Held rows that are tried again were counted when they came.
-        let Some(limit) = self.options.dead.filter(|_| batch.releases.is_empty()) else { return Ok(()) };
+        let Some(limit) = self.options.dead.filter(|_| !batch.is_release()) else { return Ok(()) };
         let mut counts = vec![(0u64, 0u64); batch.spans.len()];
         let span_of = |slot: topology::record::Slot| usize::from(batch.span_of_slot[usize::from(slot.0)]);
         for record in &batch.records {

@@ -215,7 +215,7 @@ impl SqlWriter {
     async fn apply_batch(&mut self, batch: &ChangeBatch) -> Result<Applied, Failure> {
         let mut excluded = vec![false; batch.spans.len()];
         let mut paused: Vec<(TaskKey, Error)> = Vec::new();
-        let mut slow = !batch.releases.is_empty();
+        let mut slow = batch.is_release();
         loop {
             let failure = match self.transaction(batch, &excluded, slow).await {
                 Ok(mut applied) => {
@@ -238,7 +238,7 @@ impl SqlWriter {
                     if excluded.iter().all(|out| *out) {
                         return Ok(Applied { paused, ..Applied::default() });
                     }
-                    slow = !batch.releases.is_empty();
+                    slow = batch.is_release();
                 }
                 Failure::Full(spans) => {
                     for (span, error) in spans {

@@ -26,7 +26,8 @@ pub(crate) fn half_waits() -> SqlError {
     SqlError::known(Error::new(ErrorKind::Dependency, Stage::Write, "cannot move row", detail).with_code(HALF_WAITS))
 }
 
-fn pair_values(batch: &ChangeBatch, table: &EntityTable, change: &Change, pair: &str) -> [Value; 3] {
+/// Names the word of a pair: pipeline, direction, pair.
+pub(crate) fn pair_values(batch: &ChangeBatch, table: &EntityTable, change: &Change, pair: &str) -> [Value; 3] {
     let task = &batch.span_of(batch.records[change.first_record as usize].slot).task;
     [
         Value::Text(task.pipeline.to_string()),
@@ -159,7 +160,9 @@ async fn write_word(
         row.push(writing.scratch.push_value(&value));
     }
     row.push(writing.scratch.push_text(&table.mapped.name));
-    row.push(writing.scratch.push_text(word.name()));
+    let is_partial = word != Word::Done && moves::is_partial(writing.batch, change);
+    let state = if is_partial { format!("{}{}", word.name(), moves::PARTIAL) } else { word.name().to_owned() };
+    row.push(writing.scratch.push_text(&state));
     row.push(Cell::I64(now));
     let range = writing.scratch.push_cells(&row);
     let shape = if only_if_absent { &writing.own.leave_word } else { &writing.own.set_word };

@@ -73,7 +73,8 @@ impl SqlWriter {
             values.extend([Value::I64(hash.cast_signed()), Value::I64(offset)]);
             values
         };
-        for ((span, hash), offset) in &holding.passed {
+        let outrun = holding.outrun.iter().map(|(key, offset)| (key, offset));
+        for ((span, hash), offset) in holding.passed.iter().chain(outrun) {
             work.push((&statements.held_supersede, place(*span, *hash, *offset)));
         }
         for Overtaken { key: (span, hash), offset, is_full } in &holding.overtaken {

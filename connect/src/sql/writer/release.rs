@@ -8,27 +8,33 @@
 //! dead ──`dlq replay`──► replay ──in its turn──► (as queued)
 //! ```
 //!
-//! In its turn: a row is tried only if no earlier row of its key waits, and what is applied overtakes the dead rows before it (rule H4).
+//! In its turn: a row is tried only if no earlier row of its key waits, and what is applied overtakes the dead rows before it (rule H4). A full
+//! image passes rows that wait for nothing but their own row, as in a batch (rule H3).
+//!
+//! What is tried was read before the transaction. Behind the compare-and-set it is read again: a COMMIT whose reply was lost may have been
+//! at work until then, and an operator may have discarded rows.
 
+use std::collections::hash_map::Entry;
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use topology::ErrorKind;
 use topology::batch::{Change, ChangeBatch, ChangeKind, HeldId};
 use topology::data::{Cell, Value};
+use topology::moves::{MOVE_PREFIX, Word};
 
 use super::attempt::Progress;
 use super::claim::task_values;
 use super::groups::{Group, GroupKind};
-use super::held::{HeldState, Removed, message, waits_for};
-use super::held_keys::NOT_DUE;
+use super::held::{HeldState, Removed, is_full, message, waits_for};
+use super::held_keys::{NOT_DUE, may_be_passed};
 use super::held_store::now_ms;
-use super::moves::{half_waits, pair_of};
+use super::moves::{half_waits, pair_values};
 use super::rows::{MoveNotes, ROW_MISSING};
 use super::told::Told;
 use super::{Failure, HeldLimits, SqlWriter};
 use crate::sql::error::{SqlError, SqlResult};
-use crate::sql::statements::{HALF_WAITS, QUEUED_DELETE};
+use crate::sql::statements::HALF_WAITS;
 
 /// How long a row waits for its parent before we look whether anybody will ever see it: a parent that is only late has come by then.
 const ORPHANED_AFTER_MS: i64 = 5_000;
@@ -43,6 +49,23 @@ struct Try {
     entity: usize,
     change: Change,
     key_hash: Option<u64>,
+    /// Earlier rows of its key wait and become history when it is applied.
+    passes: bool,
+}
+
+/// A waiting row of a key, not one of those that are tried.
+struct Waiting {
+    offset: i64,
+    may_be_passed: bool,
+}
+
+/// May a row be tried?
+enum Turn {
+    Now,
+    /// Before earlier rows of its key, which it makes history.
+    Passing,
+    /// An earlier row of its key waits.
+    Later,
 }
 
 /// What is known so far.
@@ -52,12 +75,12 @@ struct Releasing {
     now_ms: Option<i64>,
     /// (span, key hash) that failed again: later rows of the key stay as they are.
     blocked: HashSet<(usize, u64)>,
-    /// Rows of each (span, key hash) in this batch.
-    rows_of: HashMap<(usize, u64), u32>,
+    /// Offsets of the rows of each (span, key hash) in this batch.
+    offsets_of: HashMap<(usize, u64), Vec<i64>>,
     /// Keys whose followers are due by now: once per transaction is enough, for there may be a thousand.
     freed: HashSet<(usize, u64)>,
-    /// Offset of the first row of a key that waits and is not due, where it was looked for.
-    first_waiting: HashMap<(usize, u64), Option<i64>>,
+    /// Rows of a key that wait and are not in this batch, before the last one that is; where they were looked for.
+    waiting: HashMap<(usize, u64), Vec<Waiting>>,
     /// Applied: (span, id), to be deleted at the end.
     done: Vec<(usize, HeldId)>,
 }
@@ -69,6 +92,7 @@ impl SqlWriter {
         excluded: &[bool],
         progress: &mut Progress,
     ) -> Result<(), Failure> {
+        self.read_again(batch, excluded, progress).await?;
         let mut releasing = Releasing::default();
         let mut all: Vec<Try> = Vec::with_capacity(batch.records.len());
         for index in 0..batch.records.len() {
@@ -78,13 +102,17 @@ impl SqlWriter {
                 continue;
             }
             let entity = usize::from(record.entity.0);
+            if !progress.due.contains_key(&(span, batch.releases[index])) {
+                progress.take_back(entity, 1);
+                continue;
+            }
             let change = self.unreduced(batch, entity, index);
             let table = self.tables[entity].as_ref().expect("planned before BEGIN");
-            let tried = Try { index, span, entity, change, key_hash: table.key_hash(&batch.arena, change.key) };
-            if let Some(hash) = tried.key_hash {
-                *releasing.rows_of.entry((span, hash)).or_default() += 1;
+            let key_hash = table.key_hash(&batch.arena, change.key);
+            if let Some(hash) = key_hash {
+                releasing.offsets_of.entry((span, hash)).or_default().push(batch.releases[index].offset);
             }
-            all.push(tried);
+            all.push(Try { index, span, entity, change, key_hash, passes: false });
         }
         let mut run: Vec<Try> = Vec::new();
         for tried in all {
@@ -110,6 +138,37 @@ impl SqlWriter {
         Ok(())
     }
 
+    /// Which of the rows still wait, how often each was tried, and since when it fails.
+    async fn read_again(
+        &mut self,
+        batch: &ChangeBatch,
+        excluded: &[bool],
+        progress: &mut Progress,
+    ) -> Result<(), Failure> {
+        let mut ranges: HashMap<usize, (i64, i64)> = HashMap::new();
+        let tried = batch.records.iter().map(|record| (record.slot, record.offset));
+        for (slot, offset) in tried.chain(batch.dead.iter().map(|dead| (dead.slot, dead.offset))) {
+            let (first, last) =
+                ranges.entry(usize::from(batch.span_of_slot[usize::from(slot.0)])).or_insert((offset, offset));
+            (*first, *last) = (offset.min(*first), offset.max(*last));
+        }
+        let session = self.session.as_deref_mut().expect("enter() opened a session");
+        for (span, (first, last)) in ranges.into_iter().filter(|(span, _)| !excluded[*span]) {
+            let mut values = task_values(&batch.spans[span].task).to_vec();
+            values.extend([Value::I64(first), Value::I64(last)]);
+            let rows = session.query(&self.statements.held_due, &values).await;
+            for row in rows.map_err(|error| Failure::Failed(error.error))? {
+                let [Value::I64(offset), Value::I64(ordinal), Value::I64(attempts), Value::I64(first_failed)] = row[..]
+                else {
+                    continue;
+                };
+                let id = HeldId { offset, ordinal: i32::try_from(ordinal).unwrap_or(i32::MAX) };
+                progress.due.insert((span, id), (attempts, first_failed));
+            }
+        }
+        Ok(())
+    }
+
     async fn release_run(
         &mut self,
         batch: &ChangeBatch,
@@ -119,10 +178,10 @@ impl SqlWriter {
     ) -> Result<(), Failure> {
         let mut free: Vec<Try> = Vec::with_capacity(run.len());
         for tried in run {
-            if self.waits_its_turn(batch, &tried, releasing).await? {
-                progress.take_back(tried.entity, 1);
-            } else {
-                free.push(tried);
+            match self.turn(batch, &tried, releasing).await? {
+                Turn::Now => free.push(tried),
+                Turn::Passing => free.push(Try { passes: true, ..tried }),
+                Turn::Later => progress.take_back(tried.entity, 1),
             }
         }
         let mut errors: HashMap<u32, SqlError> = HashMap::new();
@@ -145,6 +204,10 @@ impl SqlWriter {
                     releasing.done.push((tried.span, batch.releases[tried.index]));
                     let table = self.tables[tried.entity].as_ref().expect("planned before BEGIN");
                     progress.holding.note_released(&self.held, table, batch, &tried.change);
+                    if let (true, Some(hash)) = (tried.passes, tried.key_hash) {
+                        progress.holding.outrun.push(((tried.span, hash), batch.releases[tried.index].offset));
+                        progress.holding.is_stale = true;
+                    }
                     progress.holding.removed.push(Removed {
                         span: tried.span,
                         key_hash: tried.key_hash,
@@ -161,46 +224,44 @@ impl SqlWriter {
         Ok(())
     }
 
-    /// True when an earlier row of the key waits: one that failed in this batch, or one that is not due. The second happens only where a dead
-    /// row was replayed; followers are not due either as long as their head waits.
-    async fn waits_its_turn(
-        &mut self,
-        batch: &ChangeBatch,
-        tried: &Try,
-        releasing: &mut Releasing,
-    ) -> Result<bool, Failure> {
-        let Some(hash) = tried.key_hash else { return Ok(false) };
+    /// An earlier row of the key may wait: one that failed in this batch, or one that was not due when the batch was read. The second happens
+    /// only where a dead row was replayed or a full image waits for a parent; followers are not due either as long as their head waits.
+    async fn turn(&mut self, batch: &ChangeBatch, tried: &Try, releasing: &mut Releasing) -> Result<Turn, Failure> {
+        let Some(hash) = tried.key_hash else { return Ok(Turn::Now) };
         let key = (tried.span, hash);
         if releasing.blocked.contains(&key) {
-            return Ok(true);
+            return Ok(Turn::Later);
         }
         let task = &batch.spans[tried.span].task;
+        let own = releasing.offsets_of.get(&key).map_or(&[][..], Vec::as_slice);
         let waiting = self.held.get(task).map_or(0, |keys| keys.waiting(hash));
-        if waiting <= releasing.rows_of.get(&key).copied().unwrap_or(0) && !self.replayed.contains(task) {
-            return Ok(false);
+        if waiting as usize <= own.len() && !self.replayed.contains(task) {
+            return Ok(Turn::Now);
         }
+        let offset = batch.releases[tried.index].offset;
         let mut values = task_values(task).to_vec();
         values.push(Value::I64(hash.cast_signed()));
         let fatal = |error: SqlError| Failure::Failed(error.error);
-        let first = match releasing.first_waiting.get(&key) {
-            Some(first) => *first,
-            None => {
-                let session = self.session.as_deref_mut().expect("enter() opened a session");
-                let rows = session.query(&self.statements.held_first_waiting, &values).await.map_err(fatal)?;
-                let first = match rows.first().map(Vec::as_slice) {
-                    Some([Value::I64(offset)]) => Some(*offset),
-                    _ => None,
-                };
-                releasing.first_waiting.insert(key, first);
-                first
-            }
-        };
-        let Some(first) = first.filter(|first| *first < batch.releases[tried.index].offset) else { return Ok(false) };
+        if let Entry::Vacant(vacant) = releasing.waiting.entry(key) {
+            let last = Value::I64(own.iter().copied().max().unwrap_or(offset));
+            let before: Vec<Value> = values.iter().cloned().chain([last]).collect();
+            let session = self.session.as_deref_mut().expect("enter() opened a session");
+            let rows = session.query(&self.statements.held_waiting, &before).await.map_err(fatal)?;
+            let others =
+                rows.iter().filter_map(|row| waiting_row(row)).filter(|row| !own.contains(&row.offset)).collect();
+            vacant.insert(others);
+        }
+        let others = releasing.waiting.get(&key).map_or(&[][..], Vec::as_slice);
+        let others = &others[..others.partition_point(|row| row.offset < offset)];
+        let Some(first) = others.first() else { return Ok(Turn::Now) };
+        if is_full(tried.change.kind) && others.iter().all(|row| row.may_be_passed) {
+            return Ok(Turn::Passing);
+        }
         releasing.blocked.insert(key);
         values.insert(0, Value::I64(NOT_DUE));
-        values.push(Value::I64(first));
+        values.push(Value::I64(first.offset));
         let session = self.session.as_deref_mut().expect("enter() opened a session");
-        session.execute(&self.statements.held_hold_behind, &values).await.map(|_| true).map_err(fatal)
+        session.execute(&self.statements.held_hold_behind, &values).await.map(|_| Turn::Later).map_err(fatal)
     }
 
     async fn try_one(
@@ -209,9 +270,8 @@ impl SqlWriter {
         tried: &Try,
         progress: &mut Progress,
     ) -> Result<SqlResult<()>, Failure> {
-        let is_half = pair_of(batch, &tried.change).is_some();
-        let age = if is_half { self.age(batch, tried.index, tried.span).await? } else { None };
-        let attempts = age.map_or(0, |(attempts, _)| i32::try_from(attempts).unwrap_or(i32::MAX));
+        let age = progress.due.get(&(tried.span, batch.releases[tried.index]));
+        let attempts = age.map_or(0, |(attempts, _)| i32::try_from(*attempts).unwrap_or(i32::MAX));
         let mut notes = MoveNotes::default();
         match self.write_record(batch, tried.entity, &tried.change, attempts, &mut notes, progress).await? {
             Ok(()) if !notes.parked.is_empty() => Ok(Err(half_waits())),
@@ -254,18 +314,6 @@ impl SqlWriter {
         freed.map(|_| ()).map_err(|error| Failure::Failed(error.error))
     }
 
-    /// (attempts, time of the first failure) of a held row.
-    async fn age(&mut self, batch: &ChangeBatch, index: usize, span: usize) -> Result<Option<(i64, i64)>, Failure> {
-        let row = held_values(batch, index, span);
-        let session = self.session.as_deref_mut().expect("enter() opened a session");
-        let found =
-            session.query(&self.statements.held_age, &row).await.map_err(|error| Failure::Failed(error.error))?;
-        Ok(match found.first().map(Vec::as_slice) {
-            Some([Value::I64(attempts), Value::I64(first_failed)]) => Some((*attempts, *first_failed)),
-            _ => None,
-        })
-    }
-
     /// One more attempt failed: later again, or dead.
     async fn failed_again(
         &mut self,
@@ -276,10 +324,11 @@ impl SqlWriter {
         progress: &mut Progress,
     ) -> Result<(), Failure> {
         let fatal = |error: SqlError| Failure::Failed(error.error);
-        let Try { index, span, entity, change, key_hash } = tried;
+        let Try { index, span, entity, change, key_hash, .. } = tried;
         progress.take_back(*entity, 1);
-        // Discarded by an operator meanwhile: nothing to keep.
-        let Some((attempts, first_failed)) = self.age(batch, *index, *span).await? else { return Ok(()) };
+        let Some((attempts, first_failed)) = progress.due.get(&(*span, batch.releases[*index])).copied() else {
+            return Ok(());
+        };
         let limits = self.options.held_limits(*entity);
         let session = self.session.as_deref_mut().expect("enter() opened a session");
         let now = match releasing.now_ms {
@@ -376,8 +425,15 @@ impl SqlWriter {
         let found = session.query(&self.statements.held_vacating, &place(&[offset])).await.map_err(fatal)?;
         let Some([offset, Value::Text(how)]) = found.first().map(Vec::as_slice) else { return Ok(false) };
         let table = self.tables[tried.entity].as_ref().expect("planned before BEGIN");
-        if how != QUEUED_DELETE {
-            // Cells that the create half leaves out come with the row; they are lost only if there is none anyway (rule B3).
+        if let Some(pair) = how.strip_prefix(MOVE_PREFIX) {
+            // The other half has come, and needs nothing of the row that it moves.
+            let values = pair_values(batch, table, &tried.change, pair);
+            let word = session.query(&self.statements.moved_read, &values).await.map_err(fatal)?;
+            let word =
+                word.first().and_then(|row| if let [Value::Text(word)] = &row[..] { Some(&**word) } else { None });
+            if word != Some(Word::CreateWaits.name()) {
+                return Ok(false);
+            }
             let there = session.present(&table.plan, &batch.arena, &[tried.change.key]).await.map_err(fatal)?;
             if there.contains(&true) {
                 return Ok(false);
@@ -389,6 +445,13 @@ impl SqlWriter {
         self.forgo(batch, tried.entity, &tried.change, progress).await?;
         Ok(true)
     }
+}
+
+/// Offset, state and `waits_for` of a waiting row.
+fn waiting_row(row: &[Value]) -> Option<Waiting> {
+    let [Value::I64(offset), Value::Text(state), waits_for] = row else { return None };
+    let waits_for = if let Value::Text(name) = waits_for { Some(name.as_str()) } else { None };
+    Some(Waiting { offset: *offset, may_be_passed: may_be_passed(state != "parked", waits_for) })
 }
 
 /// Names one held row: task, offset, ordinal.

@@ -105,20 +105,22 @@ pub(crate) async fn advance_sequences(
     arena: &Arena,
     rows: impl Iterator<Item = CellRange> + Clone,
 ) -> SqlResult<()> {
-    for (at, mark, _) in &mut table.sequence_marks {
+    for mark in &mut table.sequence_marks {
+        // What the sequence can't give itself, it can't give twice: an `integer` sequence behind a column that became `bigint`.
         let highest = rows
             .clone()
-            .filter_map(|row| match arena.row(row).get(*at) {
+            .filter_map(|row| match arena.row(row).get(mark.column) {
                 Some(Cell::I64(id)) => Some(*id),
                 Some(Cell::U64(id)) => i64::try_from(*id).ok(),
                 _ => None,
             })
+            .filter(|id| *id <= mark.last)
             .max();
         if let Some(highest) = highest
-            && highest > *mark
+            && highest > mark.moved_past
         {
-            session.advance_sequence(&table.plan, *at, highest).await?;
-            *mark = highest;
+            session.advance_sequence(&table.plan, mark.column, highest).await?;
+            mark.moved_past = highest;
         }
     }
     Ok(())

@@ -12,7 +12,7 @@ use topology::{Error, ErrorKind, Stage};
 
 use super::attempt::{Progress, with_entity};
 use super::groups::{Group, GroupKind, kind_of};
-use super::held::Failed;
+use super::held::{Failed, span_index};
 use super::rows::{self, MoveNotes};
 use super::tables::Parent;
 use super::{Failure, SqlWriter, moves};
@@ -156,6 +156,7 @@ impl SqlWriter {
     pub(super) async fn rerun(
         &mut self,
         batch: &ChangeBatch,
+        excluded: &[bool],
         failed: Vec<FailedChange>,
         progress: &mut Progress,
     ) -> Result<(), Failure> {
@@ -165,7 +166,8 @@ impl SqlWriter {
                 records.push((change.first_record as usize, entity, Some(error)));
                 continue;
             }
-            records.extend(batch.records_of(&change).map(|record| (record, entity, None)));
+            let included = batch.records_of(&change).filter(|record| !excluded[span_index(batch, *record)]);
+            records.extend(included.map(|record| (record, entity, None)));
         }
         records.sort_unstable_by_key(|(record, ..)| *record);
         for (record, entity, error) in records {

@@ -40,8 +40,17 @@ pub(crate) struct EntityTable {
     by_key: bool,
     /// Foreign keys to other tables, all of whose columns are written.
     pub(crate) parents: Vec<Parent>,
-    /// Per sequence of the plan: the highest explicit id it was moved past.
-    pub(crate) sequence_marks: Vec<(usize, i64, i64)>,
+    pub(crate) sequence_marks: Vec<SequenceMark>,
+}
+
+/// How far a sequence was moved by explicit ids.
+pub(crate) struct SequenceMark {
+    /// Of the plan.
+    pub(crate) column: usize,
+    /// The highest id it was moved past.
+    pub(crate) moved_past: i64,
+    /// The last one that it could give itself.
+    pub(crate) last: i64,
 }
 
 /// A foreign key whose parents can be looked up before the children are written.
@@ -74,8 +83,8 @@ impl EntityTable {
             .iter()
             .filter_map(|sequence| {
                 let name = &plan.description.columns[sequence.column].name;
-                let at = plan.columns.iter().position(|column| column.name == *name)?;
-                Some((at, i64::MIN, sequence.increment))
+                let column = plan.columns.iter().position(|column| column.name == *name)?;
+                Some(SequenceMark { column, moved_past: i64::MIN, last: sequence.last })
             })
             .collect();
         let plan = Arc::new(plan);

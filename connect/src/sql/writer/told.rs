@@ -11,6 +11,7 @@ use super::held::{HeldRecord, HeldState, span_index};
 use crate::sql::statements::HALF_WAITS;
 
 /// A record that failed.
+#[derive(Clone)]
 pub(crate) struct Told {
     pub(crate) span: usize,
     pub(crate) id: HeldId,

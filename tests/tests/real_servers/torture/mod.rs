@@ -27,8 +27,6 @@ use super::scenarios::load_side::{Journal, Side};
 const MINUTES: u64 = 10;
 /// Changes of both sides together.
 const CHANGES_PER_MINUTE: u64 = 20_000;
-/// Connect stores a connector's place every second.
-const OFFSETS_STORED: Duration = Duration::from_secs(5);
 /// How long everything may take to arrive after the last fault: held rows are tried every 30 s, one after the other where they depend on
 /// each other, and the machine may do other things as well.
 const CATCH_UP: Duration = Duration::from_secs(900);
@@ -49,7 +47,15 @@ async fn both_connectors_follow_their_logs(pair: &Pair) {
         })
         .await;
     }
-    tokio::time::sleep(OFFSETS_STORED).await;
+    for side in &pair.running.example.sides {
+        eventually(CATCH_UP, "Connect stores how far the connector has come", || async {
+            match pair.running.stored_place(side).await {
+                Some(place) if place["snapshot"].is_null() => Ok(()),
+                place => Err(format!("{place:?}")),
+            }
+        })
+        .await;
+    }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
