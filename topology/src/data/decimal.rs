@@ -193,13 +193,14 @@ mod tests {
         for text in ["", "-", ".", "NaN", "1x", "Infinity", "1e", "--1"] {
             assert_eq!(parse(text), None, "{text}");
         }
+        assert!(parse(&"9".repeat(DIGITS_MAX)).is_some());
         assert_eq!(parse(&"9".repeat(DIGITS_MAX + 1)), None);
         assert_eq!(parse("1e-40000"), None);
     }
 
     #[test]
     fn numbers_of_all_lengths_survive_the_way_through_bytes() {
-        for length in (1..60).chain([1000, DIGITS_MAX]) {
+        for length in (1..60).chain([1000, 10_000]) {
             let text = "987654321".repeat(length / 9 + 1)[..length].to_owned();
             assert_eq!(round(&text), text);
             assert_eq!(round(&format!("-{text}")), format!("-{text}"));
