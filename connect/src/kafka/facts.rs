@@ -127,20 +127,13 @@ impl Facts {
 /// The thread: until nobody asks or listens any more.
 fn answer_all(config: &ClientConfig, incoming: &Receiver<Question>, outgoing: &Sender<(Question, Answer)>) {
     let mut client: Option<Client> = None;
-    // Its ends of partitions are those of the logs, also where transactions are open.
-    let mut uncommitted: Option<Client> = None;
     let mut waiting = VecDeque::new();
     while let Some(question) = waiting.pop_front().or_else(|| incoming.recv().ok()) {
         waiting.extend(incoming.try_iter());
         if client.is_none() {
             client = config.create_with_context(Quiet::default()).ok();
         }
-        if uncommitted.is_none() && matches!(question.about, About::Ends) {
-            let mut config = config.clone();
-            config.set("isolation.level", "read_uncommitted");
-            uncommitted = config.create_with_context(Quiet::default()).ok();
-        }
-        let answer = answer(client.as_ref(), uncommitted.as_ref(), &question);
+        let answer = answer(client.as_ref(), &question);
         if matches!(answer, Answer::Start(None) | Answer::Log(None) | Answer::Ends(None)) {
             // Do not hammer brokers that do not answer.
             std::thread::sleep(Duration::from_millis(500));
@@ -159,15 +152,13 @@ fn answer_all(config: &ClientConfig, incoming: &Receiver<Question>, outgoing: &S
     }
 }
 
-fn answer(client: Option<&Client>, uncommitted: Option<&Client>, question: &Question) -> Answer {
+fn answer(client: Option<&Client>, question: &Question) -> Answer {
     match question.about {
         About::Start { at_ms } => Answer::Start(client.and_then(|client| start(client, question, at_ms).ok())),
         About::Log { tail_offset } => {
             Answer::Log(client.and_then(|client| log(client, &question.topic, question.partition, tail_offset).ok()))
         }
-        About::Ends => {
-            Answer::Ends(client.zip(uncommitted).and_then(|(client, other)| ends(client, other, &question.topic).ok()))
-        }
+        About::Ends => Answer::Ends(client.and_then(|client| ends(client, &question.topic).ok())),
     }
 }
 
@@ -177,35 +168,18 @@ fn partitions(client: &Client, topic: &str) -> KafkaResult<Vec<i32>> {
     Ok(topic.partitions().iter().map(rdkafka::metadata::MetadataPartition::id).collect())
 }
 
-fn ends(client: &Client, uncommitted: &Client, topic: &str) -> KafkaResult<Vec<PartitionEnds>> {
+fn ends(client: &Client, topic: &str) -> KafkaResult<Vec<PartitionEnds>> {
     let partitions = partitions(client, topic)?;
     if partitions.is_empty() {
         // A topic that is just being created anew: asked again.
         return Err(KafkaError::MetadataFetch(RDKafkaErrorCode::UnknownTopicOrPartition));
     }
     let end = |partition: i32| {
-        let (low, high) = stable_end(client, uncommitted, topic, partition)?;
+        let (low, high) = client.fetch_watermarks(topic, partition, ANSWER_TIMEOUT)?;
         let high = end_of_records(client, topic, partition, low, high)?;
         Ok(PartitionEnds { partition, low, high })
     };
     partitions.into_iter().map(end).collect()
-}
-
-/// Where a partition begins, and where what it holds now ends, once readers of committed records may see all of that. Behind the first record of an
-/// open transaction nothing is delivered, also what others have committed; it comes when that transaction ends.
-fn stable_end(client: &Client, uncommitted: &Client, topic: &str, partition: i32) -> KafkaResult<(i64, i64)> {
-    let until = Instant::now() + ANSWER_TIMEOUT;
-    let (_, end) = uncommitted.fetch_watermarks(topic, partition, ANSWER_TIMEOUT)?;
-    loop {
-        let (low, stable) = client.fetch_watermarks(topic, partition, ANSWER_TIMEOUT)?;
-        if stable >= end {
-            return Ok((low, stable));
-        }
-        if Instant::now() >= until {
-            return Err(KafkaError::MetadataFetch(RDKafkaErrorCode::OperationTimedOut));
-        }
-        std::thread::sleep(Duration::from_millis(20));
-    }
 }
 
 /// The offset after the last record before `high`: transaction markers have offsets and are never delivered.

@@ -54,6 +54,8 @@ impl PollLoop<'_> {
                     break joined;
                 }
                 self.keep_membership();
+                // A sign of life: a registry that hangs is asked several times, for half a minute each.
+                self.observer.buffered_bytes(self.lane.buffered_bytes());
                 if self.stop.load(Ordering::Relaxed) {
                     fetching.abort();
                     break 'waiting;

@@ -375,10 +375,11 @@ fn row_condition(config: &Config, dialect: &dyn Dialect, row: &HeldRow) -> Condi
     condition
 }
 
-/// Runs one statement per row, if it still is in the state that was seen; in order, a few hundred per transaction.
+/// Runs one statement per row, if it still is in the state that was seen, and not overtaken since; in order, a few hundred per transaction.
 async fn change(
     config: &Config,
     rows: &[&HeldRow],
+    unless_overtaken: bool,
     statement: impl Fn(&dyn Dialect, &HeldRow) -> String,
 ) -> Result<u64> {
     let mut changed = 0;
@@ -388,7 +389,11 @@ async fn change(
             session.begin(false).await.map_err(Error::from)?;
             for row in part {
                 let condition = row_condition(config, dialect, row);
-                let sql = format!("{} WHERE {}", statement(dialect, row), condition.sql);
+                let mut sql = format!("{} WHERE {}", statement(dialect, row), condition.sql);
+                if unless_overtaken {
+                    let waits_for = quote(dialect, "waits_for");
+                    sql.push_str(&format!(" AND ({waits_for} IS NULL OR {waits_for} <> '{OVERTAKEN}')"));
+                }
                 changed += session.execute(&sql, &condition.values).await.map_err(Error::from)?;
             }
             session.commit().await.map_err(Error::from)?;
@@ -404,8 +409,7 @@ async fn replay(config: &Config, ids: &[HeldId], filter: &DlqFilter, force: bool
     refuse_unreachable(&unreachable)?;
     let is_history = |row: &HeldRow| row.state == "superseded" || row.overtaken;
     let chosen: Vec<&HeldRow> = rows.iter().filter(|row| force || !is_history(row)).collect();
-    let skipped = (rows.len() - chosen.len()) as u64;
-    let replayed = change(config, &chosen, |dialect, row| {
+    let replayed = change(config, &chosen, !force, |dialect, row| {
         let (table, state, retry_at) = (quote(dialect, HELD), quote(dialect, "state"), quote(dialect, "retry_at_ms"));
         match row.state.as_str() {
             // It waits in its turn already: only sooner.
@@ -415,6 +419,7 @@ async fn replay(config: &Config, ids: &[HeldId], filter: &DlqFilter, force: bool
         }
     })
     .await?;
+    let skipped = rows.len() as u64 - replayed;
     let done = Done { rows: replayed, skipped };
     if json {
         print!("{}", pretty(&done));
@@ -437,7 +442,7 @@ async fn discard(config: &Config, ids: &[HeldId], filter: &DlqFilter, json: bool
     let (rows, unreachable) = collect(config, filter, ids, &states, 0).await?;
     refuse_unreachable(&unreachable)?;
     let chosen: Vec<&HeldRow> = rows.iter().collect();
-    let deleted = change(config, &chosen, |dialect, _| format!("DELETE FROM {}", quote(dialect, HELD))).await?;
+    let deleted = change(config, &chosen, false, |dialect, _| format!("DELETE FROM {}", quote(dialect, HELD))).await?;
     if json {
         print!("{}", pretty(&Done { rows: deleted, skipped: 0 }));
     } else {

@@ -5,7 +5,6 @@ use std::sync::Arc;
 
 use topology::batch::{BatchStage, Change, ChangeBatch, ChangeKind, HeldId};
 use topology::data::Value;
-use topology::moves::Halves;
 use topology::record::{EntityId, Operation};
 use topology::sink::{Applied, OutcomeCounts};
 use topology::{Error, ErrorKind};
@@ -210,7 +209,8 @@ impl SqlWriter {
                 let changes = &stage.tables[at];
                 let entity = usize::from(changes.entity.0);
                 let wanted = changes.changes.iter().copied().filter(|change| {
-                    (change.kind == ChangeKind::Delete) == deletes && is_included(batch, excluded, change)
+                    (change.kind == ChangeKind::Delete) == deletes
+                        && (!leaves_out_any || is_included(batch, excluded, change))
                 });
                 let Some(table) = self.tables[entity].as_mut() else { continue };
                 let wanted: Vec<Group> = if !holds_any && !leaves_out_any && progress.holding.is_empty() {
@@ -435,21 +435,15 @@ pub(crate) fn own_table_refuses(error: SqlError) -> Failure {
     }
 }
 
-/// True when the change, or at least half of it, belongs to a span that is written.
+/// True when some record of the change belongs to a span that is written.
 fn is_included(batch: &ChangeBatch, excluded: &[bool], change: &Change) -> bool {
-    halves_of(batch, change).any(|record| !excluded[span_index(batch, record)])
+    batch.records_of(change).any(|record| !excluded[span_index(batch, record)])
 }
 
-/// True for both halves of a key change of which one belongs to a span that is left out. They come apart: each half is applied with the
-/// partition that it came from (rule B5).
+/// True when some record of the change belongs to a span that is left out, as one half of a key change may. Then each record is applied by
+/// itself, with the partition that it came from (rule B5).
 fn is_halved(batch: &ChangeBatch, excluded: &[bool], change: &Change) -> bool {
-    halves_of(batch, change).any(|record| excluded[span_index(batch, record)])
-}
-
-/// The first record of a change; of a whole key change those of both halves. All others are of the same partition as the last of these.
-fn halves_of<'a>(batch: &'a ChangeBatch, change: &'a Change) -> impl Iterator<Item = usize> + 'a {
-    let is_whole_move = change.kind == ChangeKind::Move && batch.halves(change) == Halves::Both;
-    batch.records_of(change).take(if is_whole_move { 2 } else { 1 })
+    batch.records_of(change).any(|record| excluded[span_index(batch, record)])
 }
 
 /// Entities that the batch writes, each once.

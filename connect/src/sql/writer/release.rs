@@ -201,6 +201,7 @@ impl SqlWriter {
         for tried in free {
             match errors.remove(&tried.change.first_record) {
                 None => {
+                    progress.due.remove(&(tried.span, batch.releases[tried.index]));
                     releasing.done.push((tried.span, batch.releases[tried.index]));
                     let table = self.tables[tried.entity].as_ref().expect("planned before BEGIN");
                     progress.holding.note_released(&self.held, table, batch, &tried.change);
@@ -326,7 +327,7 @@ impl SqlWriter {
         let fatal = |error: SqlError| Failure::Failed(error.error);
         let Try { index, span, entity, change, key_hash, .. } = tried;
         progress.take_back(*entity, 1);
-        let Some((attempts, first_failed)) = progress.due.get(&(*span, batch.releases[*index])).copied() else {
+        let Some((attempts, first_failed)) = progress.due.remove(&(*span, batch.releases[*index])) else {
             return Ok(());
         };
         let limits = self.options.held_limits(*entity);
