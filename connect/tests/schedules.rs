@@ -41,7 +41,7 @@ const SQLITE_THREADS: u64 = 8;
 /// Something must change at least this often until everything is at rest.
 const CALM_MAX: Duration = Duration::from_secs(60);
 
-/// Short waits, but the attempts of a half that waits for its other half last longer than any chaos.
+/// Short waits.
 const HELD: HeldLimits =
     HeldLimits { retry_first_ms: 20, retry_cap_ms: 3000, dead_after_ms: 3_600_000, ..HeldLimits::USUAL };
 
@@ -294,10 +294,9 @@ impl<'a> Schedule<'a> {
         self.target.value(&due).await != "0"
     }
 
-    /// Makes parked rows due, without using up the attempts of halves that wait for each other. The lanes go on meanwhile: one of them may be in the middle of a transaction.
+    /// Makes parked rows due. The lanes go on meanwhile: one of them may be in the middle of a transaction.
     async fn make_due(&mut self) {
-        let update =
-            self.target.try_run("UPDATE tidelock_held SET retry_at_ms = 0, attempts = 1 WHERE state = 'parked'");
+        let update = self.target.try_run("UPDATE tidelock_held SET retry_at_ms = 0 WHERE state = 'parked'");
         let mut update = std::pin::pin!(update);
         while tokio::time::timeout(Duration::from_micros(100), &mut update).await.is_err() {
             for (_, worker, _) in &mut self.workers {

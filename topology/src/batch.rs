@@ -209,6 +209,8 @@ pub struct ChangeBatch {
     /// Held rows that this batch releases: its records were made from them; `next_offset` does not move (rules L1, H2).
     /// `releases[i]` belongs to `records[i]`. Empty for ordinary batches.
     pub releases: Vec<HeldId>,
+    /// Of the records of a release, by index: half a key change whose other half will not come (rule B5). Empty if there is none.
+    pub alone: Vec<bool>,
 }
 
 impl ChangeBatch {
@@ -235,6 +237,11 @@ impl ChangeBatch {
     pub fn is_release(&self) -> bool {
         let moves_nothing = || self.spans.iter().all(|span| span.from == span.to);
         !self.releases.is_empty() || (!self.dead.is_empty() && moves_nothing())
+    }
+
+    /// True for half a key change that need not wait for its other half any longer (rule B5).
+    pub fn is_alone(&self, change: &Change) -> bool {
+        self.alone.get(change.first_record as usize) == Some(&true)
     }
 
     /// True when nothing but progress is to be written (rule L8).

@@ -11,8 +11,10 @@
 //!   the row, leaves word that it is done, and wakes the first.
 //! * The first, tried again, finds that, does the plain rest (the create half writes its row, the delete half deletes its key,
 //!   which is gone) and takes the word away.
-//! * After [`WAIT_ATTEMPTS_MAX`] attempts a half gives up: its partner was filtered, is a dead letter, or lies before the start of its
-//!   partition. It does its plain part and leaves word that the other need not wait either.
+//! * A half whose partner will not come gives up: that one was filtered, was discarded, or lies before the start of its partition. It does
+//!   its plain part and leaves word that the other need not wait either. The lane finds out (`lane/halves.rs`): after
+//!   [`WAIT_ATTEMPTS_MAX`] attempts, and only when all partitions of the topic have applied what they held then. A partition that is
+//!   paused or far behind may still bring the partner, and whoever went on without it would reach into changes that are not there yet.
 //!
 //! Halves that meet in one batch are one `Move` (BAT-4) and need none of this. Ordinary changes are not concerned at all.
 //!
@@ -28,7 +30,9 @@
 //! 5. A row error in between is handled as for every other change; a parked change has done nothing else. The half leaves the word of
 //!    [`word_when_held`], and wakes the other half if that word replaced another one. A half that dies holds its key no longer: it leaves
 //!    word that it is done and wakes the other, which does its plain part (or takes the word away, if the other was done already).
-//! 6. Words older than [`WORD_KEPT`] may be deleted at a claim.
+//! 6. A half that the batch says is alone ([`ChangeBatch::is_alone`]) gives up, unless its other half is held too: one that queues behind an
+//!    earlier change of its key has left no word.
+//! 7. Words older than [`WORD_KEPT`] may be deleted at a claim.
 
 use std::time::Duration;
 
@@ -36,7 +40,7 @@ use crate::batch::{Change, ChangeBatch, ChangeKind};
 use crate::data::CellRange;
 use crate::mutation;
 
-/// Attempts of a parked half before it gives up: with the usual backoff about five minutes.
+/// Attempts of a parked half before anybody asks whether its partner can still come: with the usual backoff about five minutes.
 pub const WAIT_ATTEMPTS_MAX: i32 = 14;
 
 /// A word whose other half did not come for so long belongs to a record that was filtered or lies before the start of its partition.
@@ -138,8 +142,8 @@ pub struct Present {
     pub new: bool,
     /// The word of this pair.
     pub word: Option<Word>,
-    /// How often this half failed before: `attempts` of the held row that is tried again, otherwise 0.
-    pub attempts: i32,
+    /// The other half will not come: see step 6 above.
+    pub is_alone: bool,
 }
 
 /// What becomes of the pair's word.
@@ -186,7 +190,7 @@ pub fn word_when_held(halves: Halves, word: Option<Word>) -> Option<Word> {
 /// Decides a `Move` or `MoveKey`.
 pub fn plan_move(batch: &ChangeBatch, change: &Change, present: Present) -> MovePlan {
     let halves = batch.halves(change);
-    let Present { old, new, word, attempts } = present;
+    let Present { old, new, word, is_alone } = present;
     let moves = old && !new;
     let (waits, awaited) = match halves {
         Halves::Delete => (Word::DeleteWaits, Word::CreateWaits),
@@ -208,7 +212,7 @@ pub fn plan_move(batch: &ChangeBatch, change: &Change, present: Present) -> Move
             MovePlan { word: WordChange::Leave(Word::Done), wake: true, ..whole }
         }
         Some(Word::Done) => MovePlan { word: WordChange::Take, ..plain },
-        _ if attempts < WAIT_ATTEMPTS_MAX => {
+        _ if !is_alone => {
             return MovePlan { park: true, word: WordChange::Leave(waits), ..MovePlan::default() };
         }
         _ => MovePlan { word: WordChange::Leave(Word::Done), ..plain },

@@ -27,42 +27,42 @@ fn change(halves: Halves) -> (ChangeBatch, Change) {
     (batch, Change { kind, key, old_key: Some(other), row, first_record: 0, last_record })
 }
 
-fn plan(halves: Halves, word: Option<Word>, old: bool, new: bool, attempts: i32) -> MovePlan {
+fn plan(halves: Halves, word: Option<Word>, old: bool, new: bool, is_alone: bool) -> MovePlan {
     let (batch, change) = change(halves);
     assert_eq!(batch.halves(&change), halves);
     let (first, second) = batch.moved_keys(&change);
     assert_eq!([batch.arena.values(first), batch.arena.values(second)], [[Value::I64(OLD)], [Value::I64(NEW)]]);
-    plan_move(&batch, &change, Present { old, new, word, attempts })
+    plan_move(&batch, &change, Present { old, new, word, is_alone })
 }
 
 #[test]
 fn the_first_half_parks_and_leaves_word() {
     for (halves, word) in [(Halves::Delete, Word::DeleteWaits), (Halves::Create, Word::CreateWaits)] {
         let expected = MovePlan { park: true, word: WordChange::Leave(word), ..MovePlan::default() };
-        assert_eq!(plan(halves, None, true, false, 0), expected);
-        assert_eq!(plan(halves, Some(word), true, false, 3), expected);
+        assert_eq!(plan(halves, None, true, false, false), expected);
+        assert_eq!(plan(halves, Some(word), true, false, false), expected);
     }
 }
 
 #[test]
 fn the_second_half_moves_the_row_and_wakes_the_first() {
     let expected = MovePlan { rename: true, word: LEAVE_DONE, wake: true, ..MovePlan::default() };
-    assert_eq!(plan(Halves::Delete, Some(Word::CreateWaits), true, false, 0), expected);
+    assert_eq!(plan(Halves::Delete, Some(Word::CreateWaits), true, false, false), expected);
     let expected = MovePlan { write_new: true, ..expected };
-    assert_eq!(plan(Halves::Create, Some(Word::DeleteWaits), true, false, 0), expected);
+    assert_eq!(plan(Halves::Create, Some(Word::DeleteWaits), true, false, false), expected);
     // Nothing to move, or a row of somebody else under the new key.
     let expected = MovePlan { rename: false, ..expected };
-    assert_eq!(plan(Halves::Create, Some(Word::DeleteWaits), false, false, 0), expected);
+    assert_eq!(plan(Halves::Create, Some(Word::DeleteWaits), false, false, false), expected);
     let expected = MovePlan { delete_old: true, ..expected };
-    assert_eq!(plan(Halves::Create, Some(Word::DeleteWaits), true, true, 0), expected);
+    assert_eq!(plan(Halves::Create, Some(Word::DeleteWaits), true, true, false), expected);
 }
 
 #[test]
 fn the_half_that_finds_everything_done_does_its_plain_rest() {
     let expected = MovePlan { delete_old: true, word: WordChange::Take, ..MovePlan::default() };
-    assert_eq!(plan(Halves::Delete, Some(Word::Done), true, false, 1), expected);
+    assert_eq!(plan(Halves::Delete, Some(Word::Done), true, false, false), expected);
     let expected = MovePlan { write_new: true, word: WordChange::Take, ..MovePlan::default() };
-    assert_eq!(plan(Halves::Create, Some(Word::Done), true, true, 1), expected);
+    assert_eq!(plan(Halves::Create, Some(Word::Done), true, true, false), expected);
 }
 
 #[test]
@@ -70,8 +70,8 @@ fn when_both_halves_are_held_either_of_them_may_move_the_row() {
     assert_eq!(word_when_held(Halves::Create, Some(Word::DeleteWaits)), Some(Word::BothWait));
     assert_eq!(word_when_held(Halves::Delete, Some(Word::CreateWaits)), Some(Word::BothWait));
     for halves in [Halves::Delete, Halves::Create] {
-        for attempts in [3, WAIT_ATTEMPTS_MAX] {
-            let plan = plan(halves, Some(Word::BothWait), true, false, attempts);
+        for is_alone in [false, true] {
+            let plan = plan(halves, Some(Word::BothWait), true, false, is_alone);
             let expected = MovePlan { rename: true, word: LEAVE_DONE, wake: true, ..MovePlan::default() };
             assert_eq!(plan, MovePlan { write_new: halves == Halves::Create, ..expected });
         }
@@ -95,24 +95,24 @@ fn when_both_halves_are_held_either_of_them_may_move_the_row() {
 #[test]
 fn a_half_whose_partner_never_comes_gives_up_and_says_so() {
     let expected = MovePlan { delete_old: true, word: LEAVE_DONE, ..MovePlan::default() };
-    assert_eq!(plan(Halves::Delete, Some(Word::DeleteWaits), true, false, WAIT_ATTEMPTS_MAX), expected);
+    assert_eq!(plan(Halves::Delete, Some(Word::DeleteWaits), true, false, true), expected);
     let expected = MovePlan { write_new: true, word: LEAVE_DONE, ..MovePlan::default() };
-    assert_eq!(plan(Halves::Create, Some(Word::CreateWaits), true, false, WAIT_ATTEMPTS_MAX), expected);
+    assert_eq!(plan(Halves::Create, Some(Word::CreateWaits), true, false, true), expected);
 }
 
 #[test]
 fn both_halves_in_one_batch_move_at_once() {
     let expected = MovePlan { rename: true, write_new: true, ..MovePlan::default() };
-    assert_eq!(plan(Halves::Both, None, true, false, 0), expected);
+    assert_eq!(plan(Halves::Both, None, true, false, false), expected);
     let expected = MovePlan { rename: false, delete_old: true, ..expected };
-    assert_eq!(plan(Halves::Both, None, true, true, 0), expected);
+    assert_eq!(plan(Halves::Both, None, true, true, false), expected);
 }
 
 #[test]
 fn a_partial_row_is_never_inserted() {
     let (mut batch, change) = change(Halves::Create);
     batch.arena.row_mut(change.row)[1] = Cell::Unavailable;
-    let plan = |word, old, new| plan_move(&batch, &change, Present { old, new, word, attempts: 0 });
+    let plan = |word, old, new| plan_move(&batch, &change, Present { old, new, word, is_alone: false });
     let park = MovePlan { park: true, ..MovePlan::default() };
     assert!(plan(Some(Word::DeleteWaits), true, false).rename);
     assert!(plan(Some(Word::Done), false, true).write_new);
@@ -124,7 +124,7 @@ fn a_partial_row_is_never_inserted() {
 fn halves_without_a_position_do_their_plain_parts() {
     let (mut batch, change) = change(Halves::Delete);
     batch.records[0].source = Source::default();
-    let plan = plan_move(&batch, &change, Present { old: true, new: false, word: None, attempts: 0 });
+    let plan = plan_move(&batch, &change, Present { old: true, new: false, word: None, is_alone: false });
     assert_eq!(plan, MovePlan { delete_old: true, ..MovePlan::default() });
 }
 

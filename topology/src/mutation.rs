@@ -46,9 +46,11 @@ pub const PUBLISH_ALL_AGAIN: u32 = 20;
 pub const FORGET_UNPUBLISHED: u32 = 21;
 /// O1: the ledger row does not keep the number of the last output.
 pub const OUTPUTS_NOT_NUMBERED: u32 = 22;
+/// B5: half a key change gives up though its other half may still come.
+pub const GIVE_UP_EARLY: u32 = 23;
 
 /// Every fault with its name.
-pub const ALL: [(u32, &str); 22] = [
+pub const ALL: [(u32, &str); 23] = [
     (NO_CAS, "no_cas"),
     (CLAIM_WITHOUT_EPOCH, "claim_without_epoch"),
     (MARK_AFTER_GUARD, "mark_after_guard"),
@@ -71,6 +73,7 @@ pub const ALL: [(u32, &str); 22] = [
     (PUBLISH_ALL_AGAIN, "publish_all_again"),
     (FORGET_UNPUBLISHED, "forget_unpublished"),
     (OUTPUTS_NOT_NUMBERED, "outputs_not_numbered"),
+    (GIVE_UP_EARLY, "give_up_early"),
 ];
 
 #[cfg(feature = "mutations")]

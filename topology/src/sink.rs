@@ -1,5 +1,7 @@
 //! The contract of every sink. One writer is one connection to a target, used by one lane, never shared.
 
+use std::sync::Arc;
+
 use async_trait::async_trait;
 
 use crate::batch::{ChangeBatch, HeldId};
@@ -77,6 +79,10 @@ pub struct HeldRow {
     pub id: HeldId,
     /// Attempts so far.
     pub attempts: i32,
+    /// Milliseconds since it failed first, by the target's clock; 0 if it was not tried yet.
+    pub waiting_ms: i64,
+    /// It waits for the other half of its key change, and that one has left no word yet (rule B5): trying it is of no use. What it waits for.
+    pub lacks_half: Option<Arc<str>>,
     /// Original key bytes.
     pub key: Option<Vec<u8>>,
     /// Original value bytes.
@@ -123,6 +129,16 @@ pub trait SinkWriter: Send {
     /// # Errors
     /// As [`SinkWriter::claim`].
     async fn due_held(&mut self, claims: &[Claim], limit: usize) -> Result<Vec<HeldRow>, Error>;
+
+    /// These rows were due and need not be tried ([`HeldRow::lacks_half`]): later. Not in the transaction of anything; a wake-up that comes at
+    /// this very moment may be lost, which costs one delay.
+    ///
+    /// # Errors
+    /// As [`SinkWriter::claim`].
+    async fn postpone_held(&mut self, rows: &[HeldRow]) -> Result<(), Error> {
+        let _ = rows;
+        Ok(())
+    }
 
     /// Counts held rows of these tasks.
     ///

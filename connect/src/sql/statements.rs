@@ -22,6 +22,12 @@ pub const ORIGIN: &str = "tidelock_origin";
 
 /// `code` of a held half of a key change that waits for its other half (rule B5).
 pub(crate) const HALF_WAITS: &str = "half-waits";
+
+/// Code of a create half that waits for the row it moves (rule B3).
+pub(crate) const HALF_LACKS_ROW: &str = "half-lacks-row";
+
+/// `retry_at_ms` of a row that waits behind another one.
+pub(crate) const NOT_DUE: i64 = i64::MAX;
 /// `waits_for` of a queued delete: after it its key has no row, so that what waits before it need not be written at all.
 pub(crate) const QUEUED_DELETE: &str = "delete";
 /// State of a dead row that is to be tried again, in its turn: `dlq replay` sets it, the lane that owns the partition executes it.
@@ -78,6 +84,11 @@ pub const HELD_COLUMNS: [(&str, OwnType, bool); 26] = [
     ("committed_at_ms", Int64, true),
     ("engine", Name, true),
 ];
+
+/// Index of a column of `tidelock_held`.
+pub(crate) fn held_column(name: &str) -> usize {
+    HELD_COLUMNS.iter().position(|(column, ..)| *column == name).expect("a column of tidelock_held")
+}
 
 /// All columns of `tidelock_moved`; the first three are its key. `pair` holds a hash of the entity: four names would be too long a key.
 pub const MOVED_COLUMNS: [(&str, OwnType, bool); 6] = [
@@ -196,12 +207,12 @@ pub struct Statements {
     pub held_keys: String,
     /// Rows that are due: task, first and last offset → offset, ordinal, attempts, first_failed_at_ms.
     pub held_due: String,
-    /// One more attempt failed: state, class, code, message, retry_at_ms, waits_for, waits_for_key,
+    /// One more attempt failed, and it can't be read again: state, class, code, message, retry_at_ms, waits_for, waits_for_key,
     /// first_failed_at_ms, task, offset, ordinal.
     pub held_fail: String,
     /// Followers of a key become due (rule H3): task, key_hash.
     pub held_retry_followers: String,
-    /// Followers of a key wait again: retry_at_ms, task, key_hash.
+    /// Followers of a key wait again: task, key_hash.
     pub held_hold_followers: String,
     /// The first change behind a held row after which the key has no row: task, key_hash, offset → offset, waits_for.
     pub held_vacating: String,
@@ -215,7 +226,7 @@ pub struct Statements {
     pub held_supersede_entity: String,
     /// Rows of a key that wait before an offset, in order: task, key_hash, offset → offset, state, waits_for.
     pub held_waiting: String,
-    /// Rows of a key behind an offset wait again: retry_at_ms, task, key_hash, offset.
+    /// Rows of a key behind an offset wait again: task, key_hash, offset.
     pub held_hold_behind: String,
     /// task, age in ms: history that nobody needs any more.
     pub held_purge: String,
@@ -223,6 +234,8 @@ pub struct Statements {
     pub held_wanted: String,
     /// All that waits for something is due (rule H2): waits_for.
     pub held_wake: String,
+    /// Rule B5: pipeline, direction, entity, waits_for → halves of this key change that are held and not dead.
+    pub held_halves: String,
     /// pipeline, direction, pair → state, locked.
     pub moved_read: String,
     /// pipeline, direction, pair.
@@ -306,7 +319,9 @@ impl Statements {
             held_retry_followers: text(&format!(
                 "UPDATE [tidelock_held] SET [retry_at_ms] = {{now}} {FOLLOWERS} AND [retry_at_ms] > {{now}}"
             )),
-            held_hold_followers: text(&format!("UPDATE [tidelock_held] SET [retry_at_ms] = {{i64}} {FOLLOWERS}")),
+            held_hold_followers: text(&format!(
+                "UPDATE [tidelock_held] SET [retry_at_ms] = {NOT_DUE} {FOLLOWERS} AND [retry_at_ms] < {NOT_DUE}"
+            )),
             held_vacating: text(&format!(
                 "SELECT [offset], [waits_for] FROM [tidelock_held] WHERE {{task}} AND [key_hash] = {{i64}} AND [offset] > {{i64}} \
                  AND [state] = 'queued' AND ([waits_for] = '{QUEUED_DELETE}' OR [waits_for] LIKE '{MOVE_PREFIX}%') ORDER BY [offset] LIMIT 1"
@@ -327,7 +342,7 @@ impl Statements {
                  AND [state] IN ('parked', 'queued', 'replay') ORDER BY [offset]",
             ),
             held_hold_behind: text(&format!(
-                "UPDATE [tidelock_held] SET [retry_at_ms] = {{i64}} {FOLLOWERS} AND [offset] > {{i64}}"
+                "UPDATE [tidelock_held] SET [retry_at_ms] = {NOT_DUE} {FOLLOWERS} AND [offset] > {{i64}} AND [retry_at_ms] < {NOT_DUE}"
             )),
             held_purge: text(
                 "DELETE FROM [tidelock_held] WHERE {task} AND [state] = 'superseded' AND [first_failed_at_ms] < {now} - {i64}",
@@ -340,6 +355,10 @@ impl Statements {
                 "UPDATE [tidelock_held] SET [retry_at_ms] = {now} WHERE [waits_for] = {name} AND [state] = 'parked' \
                  AND [retry_at_ms] > {now}",
             ),
+            held_halves: text(&format!(
+                "SELECT COUNT(*) FROM [tidelock_held] {WHERE_DIRECTION} AND [entity] = {{name}} AND [waits_for] = {{name}} \
+                 AND [state] IN ('parked', 'queued', 'replay')"
+            )),
             moved_read: text(&format!("SELECT [state] FROM [tidelock_moved] {WHERE_PAIR}{{lock}}")),
             moved_take: text(&format!("DELETE FROM [tidelock_moved] {WHERE_PAIR}")),
             moved_forget: text(&format!(
@@ -370,15 +389,36 @@ pub(crate) fn progress_text(dialect: &dyn Dialect, tasks: usize) -> String {
 }
 
 /// Due rows of some tasks of one direction (rules H2, H3): pipeline, direction, (topic, partition)…, limit → topic, partition, offset,
-/// ordinal, attempts, timestamp_ms, raw_key, raw_value, headers, state.
+/// ordinal, attempts, timestamp_ms, raw_key, raw_value, headers, state, code, entity, waits_for, milliseconds since it failed first.
 pub(crate) fn due_text(dialect: &dyn Dialect, tasks: usize) -> String {
     expand(
         dialect,
         &format!(
-            "SELECT [topic], [partition], [offset], [ordinal], [attempts], [timestamp_ms], [raw_key], [raw_value], [headers], [state] \
-             FROM [tidelock_held] {} AND [state] IN ('parked', 'queued', 'replay') AND [retry_at_ms] <= {{now}} \
+            "SELECT [topic], [partition], [offset], [ordinal], [attempts], [timestamp_ms], [raw_key], [raw_value], [headers], [state], \
+             [code], [entity], [waits_for], {{now}} - [first_failed_at_ms] FROM [tidelock_held] {} AND [state] IN ('parked', 'queued', 'replay') AND [retry_at_ms] <= {{now}} \
              ORDER BY [topic], [partition], [offset], [ordinal] LIMIT {{i64}}",
             some_tasks(tasks)
+        ),
+    )
+}
+
+/// Words of some pairs of one direction, not locked (rule B5): pipeline, direction, pair… → pair, state.
+pub(crate) fn words_text(dialect: &dyn Dialect, pairs: usize) -> String {
+    let pairs = vec!["{name}"; pairs].join(", ");
+    expand(dialect, &format!("SELECT [pair], [state] FROM [tidelock_moved] {WHERE_DIRECTION} AND [pair] IN ({pairs})"))
+}
+
+/// Halves of key changes that are tried in vain wait on (rule B5): first delay, last, last again, first again in ms, task,
+/// waits_for… The delay is that of [`super::writer::HeldLimits`].
+pub(crate) fn postpone_text(dialect: &dyn Dialect, halves: usize) -> String {
+    let halves = vec!["{name}"; halves].join(", ");
+    let age = "({now} - [first_failed_at_ms])";
+    expand(
+        dialect,
+        &format!(
+            "UPDATE [tidelock_held] SET [attempts] = [attempts] + 1, [retry_at_ms] = {{now}} + CASE WHEN {age} + {{i64}} > {{i64}} \
+             THEN {{i64}} ELSE {age} + {{i64}} END WHERE {{task}} AND [waits_for] IN ({halves}) AND [state] = 'parked' \
+             AND [code] = '{HALF_WAITS}' AND [retry_at_ms] <= {{now}}"
         ),
     )
 }
@@ -450,5 +490,7 @@ fn create(dialect: &dyn Dialect) -> Vec<String> {
         table(OUTBOX, outbox, key(&["pipeline", "direction", "topic", "partition", "seq"])),
         index("tidelock_held_waits_for", &["waits_for", "waits_for_key"]),
         index("tidelock_held_due", &["state", "retry_at_ms"]),
+        // What waits behind what: without it every try reads all that waits in its partition.
+        index("tidelock_held_key_hash", &["key_hash", "pipeline", "direction", "topic", "partition"]),
     ]
 }

@@ -1,6 +1,6 @@
 //! Rule B5: the halves of a key change meet before the row moves, whichever comes first.
 
-use topology::batch::HeldId;
+use topology::batch::{ChangeBatch, HeldId};
 use topology::data::Value;
 use topology::ledger::Claim;
 use topology::record::{Operation, Position, Source};
@@ -119,11 +119,89 @@ async fn a_half_whose_other_half_never_comes_gives_up_in_the_end(target: &mut Ta
     let mut builder = Builder::new(&claims, &tables);
     delete_half(&mut builder);
     apply(&mut writer, &mut claims, &builder.finish()).await;
+    // However often and long it has waited,
     let attempts = topology::moves::WAIT_ATTEMPTS_MAX;
-    target.run(&[&format!("UPDATE tidelock_held SET attempts = {attempts}")]).await;
+    target.run(&[&format!("UPDATE tidelock_held SET attempts = {attempts}, first_failed_at_ms = 1")]).await;
     retry(target, &mut writer, &mut claims, &tables, true).await;
+    assert_eq!(target.rows(ALL).await, ["1|old|mine"]);
+    assert_eq!(target.rows("SELECT state FROM tidelock_held").await, ["parked"], "the other half may still come");
+    // it gives up only when the lane says so.
+    let id = released(target, &mut writer, &claims).await;
+    let mut builder = Builder::new(&claims, &tables);
+    delete_half(&mut builder);
+    writer.apply(&alone(builder.finish_release(&[id]))).await.unwrap();
     assert!(target.rows(ALL).await.is_empty(), "a plain delete of its key");
     assert!(target.rows("SELECT state FROM tidelock_held").await.is_empty());
+}
+
+/// Makes the only row of these tasks due.
+async fn released(target: &mut Target, writer: &mut SqlWriter, claims: &[Claim]) -> HeldId {
+    target.run(&["UPDATE tidelock_held SET retry_at_ms = 0"]).await;
+    let due = writer.due_held(claims, 10).await.unwrap();
+    assert_eq!(due.len(), 1);
+    due[0].id
+}
+
+/// What a lane says when the other half is in no partition.
+fn alone(mut batch: ChangeBatch) -> ChangeBatch {
+    batch.alone = vec![true; batch.records.len()];
+    batch
+}
+
+async fn a_half_does_not_give_up_while_its_other_half_queues_behind_a_held_row(target: &mut Target) {
+    // Given a delete half that waits, and its create half behind a row of the new key that waits for its own row,
+    let tables = users(target).await;
+    let (mut first, mut second) = (target.writer(&tables), target.writer(&tables));
+    let mut old_lane = [claim(&mut first, "t", 0, 1).await];
+    let mut new_lane = [claim(&mut second, "t", 1, 1).await];
+    let mut builder = Builder::new(&old_lane, &tables);
+    delete_half(&mut builder);
+    apply(&mut first, &mut old_lane, &builder.finish()).await;
+    let mut builder = Builder::new(&new_lane, &tables);
+    builder.record(0, 0, Operation::Update, &[n(2)], Some(&[n(2), Value::Unavailable]));
+    create_half(&mut builder, t("new"));
+    apply(&mut second, &mut new_lane, &builder.finish()).await;
+    assert_eq!(target.rows("SELECT state FROM tidelock_held ORDER BY 1").await, ["parked", "parked", "queued"]);
+    // when every partition is as far as the log,
+    let id = released(target, &mut first, &old_lane).await;
+    let mut builder = Builder::new(&old_lane, &tables);
+    delete_half(&mut builder);
+    first.apply(&alone(builder.finish_release(&[id]))).await.unwrap();
+    // then the row is still there for the create half to move.
+    assert_eq!(target.rows(ALL).await, ["1|old|mine"]);
+    target.run(&["DELETE FROM tidelock_held WHERE state = 'parked' AND code = 'row-missing'"]).await;
+    second.held_counts(&new_lane).await.unwrap();
+    retry(target, &mut second, &mut new_lane, &tables, false).await;
+    assert_eq!(target.rows(ALL).await, ["2|new|mine"]);
+}
+
+async fn halves_that_wait_are_put_off_together_until_the_other_half_has_come(target: &mut Target) {
+    let tables = users(target).await;
+    let (mut first, mut second) = (target.writer(&tables), target.writer(&tables));
+    let mut old_lane = [claim(&mut first, "t", 0, 1).await];
+    let mut new_lane = [claim(&mut second, "t", 1, 1).await];
+    let mut builder = Builder::new(&old_lane, &tables);
+    delete_half(&mut builder);
+    builder.record(0, 0, Operation::Update, &[n(9)], Some(&[n(9), Value::Unavailable]));
+    apply(&mut first, &mut old_lane, &builder.finish()).await;
+    // Given a half and another row that are due, then it is told of the half that it lacks its other half,
+    target.run(&["UPDATE tidelock_held SET retry_at_ms = 0, first_failed_at_ms = first_failed_at_ms - 3000"]).await;
+    let due = first.due_held(&old_lane, 10).await.unwrap();
+    let lacks: Vec<bool> = due.iter().map(|row| row.lacks_half.is_some()).collect();
+    assert_eq!(lacks, [true, false]);
+    assert!((3000..600_000).contains(&due[0].waiting_ms), "{}", due[0].waiting_ms);
+    // and it alone is put off, as by a try.
+    first.postpone_held(&due[..1]).await.unwrap();
+    let states = "SELECT code, attempts FROM tidelock_held WHERE retry_at_ms > first_failed_at_ms ORDER BY 1";
+    assert_eq!(target.rows(states).await, ["half-waits|2"]);
+    assert_eq!(first.due_held(&old_lane, 10).await.unwrap().len(), 1);
+    // When the other half has come, it is worth a try.
+    let mut builder = Builder::new(&new_lane, &tables);
+    create_half(&mut builder, t("new"));
+    apply(&mut second, &mut new_lane, &builder.finish()).await;
+    let due = first.due_held(&old_lane, 10).await.unwrap();
+    assert_eq!(due.iter().filter(|row| row.lacks_half.is_some()).count(), 0);
+    assert_eq!(due.len(), 2, "and it was woken");
 }
 
 async fn a_create_half_that_lacks_a_parent_lets_the_delete_half_move_the_row(target: &mut Target) {
@@ -486,6 +564,8 @@ conformance!(
     the_delete_half_waits_for_the_create_half,
     the_create_half_waits_and_its_key_with_it,
     a_half_whose_other_half_never_comes_gives_up_in_the_end,
+    a_half_does_not_give_up_while_its_other_half_queues_behind_a_held_row,
+    halves_that_wait_are_put_off_together_until_the_other_half_has_come,
     a_create_half_that_lacks_a_parent_lets_the_delete_half_move_the_row,
     a_delete_half_that_children_hold_back_is_still_known_by_its_pair,
     a_half_that_dies_lets_the_other_do_its_own_part,

@@ -174,7 +174,7 @@ impl Writer {
         let rows_held = applied.outcomes.iter().any(|(_, counts)| counts.parked + counts.dead > 0);
         let seconds = self.clock.now_us().saturating_sub(started_us) as f64 / 1e6;
         let _ = self.replies.send(Reply::Applied { batch: sealed, applied, claims, seconds });
-        if rows_held {
+        if rows_held && self.counts_at_once() {
             self.count_held().await;
         }
         Next::Continue

@@ -42,9 +42,19 @@ impl Lane {
         }))
     }
 
-    /// Where the partitions of the topic end, for a partition that waits; `None` when the brokers did not say (asked again).
+    /// The writer wants to know where the topic of this task ends.
+    pub(super) fn ask_ends(&mut self, key: TaskKey) {
+        let Some((topic, partition)) = self.task_mut(&key).map(|task| (task.topic, task.partition)) else { return };
+        self.ends_wanted.insert((topic, partition), key);
+        self.commands.push_back(Command::AskEnds { topic, partition });
+    }
+
+    /// Where the partitions of the topic end, for a partition that waits, or for the writer; `None` when the brokers did not say (asked again).
     pub fn topic_ends(&mut self, topic: usize, partition: i32, ends: Option<Vec<PartitionEnds>>) {
         let now = self.clock.now_us();
+        if let (Some(key), Some(ends)) = (self.ends_wanted.remove(&(topic, partition)), &ends) {
+            self.commands.push_back(Command::Send(Request::Ends(key, ends.clone())));
+        }
         let Some(slot) = self.slots.get(&(topic, partition)).copied() else { return };
         let Some(barrier) = self.tasks[usize::from(slot.0)].as_mut().and_then(|task| task.barrier.as_mut()) else {
             return;

@@ -28,6 +28,8 @@ pub enum Request {
     Apply(Box<SealedBatch>),
     /// What does the ledger say of this task's topic, and of the held rows that this record waits for (rule A6)?
     TopicProgress(TaskKey, FirstRecord),
+    /// The answer to [`Reply::AskEnds`]: where the partitions of this task's topic end.
+    Ends(TaskKey, Vec<PartitionEnds>),
     /// What is published of these tasks' outputs: learned at a claim, or (`ends`) the answer to [`Reply::Outputs`], also when that came to
     /// nothing (rule O2).
     Published {
@@ -84,6 +86,8 @@ pub enum Reply {
     Lost(Vec<(TaskKey, Rejection)>),
     /// The answer to [`Request::TopicProgress`]; `None` when the target did not give one (asked again).
     TopicProgress(TaskKey, FirstRecord, Option<TopicProgress>),
+    /// Where do the partitions of this task's topic end (rule B5)? Asked again if no answer comes.
+    AskEnds(TaskKey),
     /// Outputs to publish, by task and number. One such reply is under way at a time.
     Outputs(Vec<Output>),
     /// Sealed before a rewind and dropped; the batch comes back for its memory.
@@ -135,11 +139,11 @@ pub enum Command {
         /// Partition.
         partition: i32,
     },
-    /// Look up where all partitions of the topic end, and call [`super::Lane::topic_ends`] (rule A6).
+    /// Look up where all partitions of the topic end, and call [`super::Lane::topic_ends`] (rules A6, B5).
     AskEnds {
         /// Index of the topic.
         topic: usize,
-        /// The partition that waits for it.
+        /// The partition that wants to know.
         partition: i32,
     },
 }

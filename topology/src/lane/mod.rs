@@ -15,6 +15,7 @@
 mod apply;
 mod barrier;
 mod generations;
+mod halves;
 mod idle;
 mod message;
 mod outcomes;

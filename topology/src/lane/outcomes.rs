@@ -44,6 +44,7 @@ impl Lane {
             }
             Reply::Lost(tasks) => self.rejected(&tasks),
             Reply::TopicProgress(task, record, progress) => self.topic_progress(&task, &record, progress.as_ref()),
+            Reply::AskEnds(task) => self.ask_ends(task),
             Reply::Outputs(outputs) => self.outputs.extend(outputs),
             Reply::Stale(batch) => self.give_back(batch),
             Reply::Stopped(error) => {

@@ -65,6 +65,8 @@ pub struct Lane {
     pub(super) outputs: Vec<Output>,
     /// Group offsets as last committed with the outputs.
     pub(super) offsets_told: HashMap<(usize, i32), i64>,
+    /// Where the writer wants to know where a topic ends, and for which task (rule B5).
+    pub(super) ends_wanted: HashMap<(usize, i32), TaskKey>,
     /// Batches handed over and not answered.
     pub(super) in_flight: usize,
     pub(super) in_flight_bytes: u64,
@@ -105,6 +107,7 @@ impl Lane {
             commands: VecDeque::new(),
             outputs: Vec::new(),
             offsets_told: HashMap::new(),
+            ends_wanted: HashMap::new(),
             in_flight: 0,
             in_flight_bytes: 0,
         }
@@ -420,6 +423,7 @@ pub(super) fn recycle(spare: &mut Vec<ChangeBatch>, mut batch: ChangeBatch) {
         batch.stages.clear();
         batch.dead.clear();
         batch.releases.clear();
+        batch.alone.clear();
         spare.push(batch);
     }
 }

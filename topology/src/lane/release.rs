@@ -16,6 +16,16 @@ use crate::sink::{ApplyError, HeldRow};
 /// ones again.
 const HELD_COUNT_INTERVAL: Duration = Duration::from_secs(3);
 
+/// Where more rows wait, they are counted only every [`HELD_COUNT_INTERVAL`].
+const HELD_ROWS_COUNTED_AT_ONCE: u64 = 1000;
+
+/// A held row that is to be tried.
+struct Due {
+    row: HeldRow,
+    /// It is half a key change whose other half will not come.
+    is_alone: bool,
+}
+
 impl Writer {
     /// Tries held rows that are due (rules H2, H3), all in one transaction. Errors here are met again by the next batch; nothing is lost by
     /// waiting.
@@ -33,7 +43,7 @@ impl Writer {
         if claims.is_empty() {
             return Next::Continue;
         }
-        let due = match self.sink.due_held(&claims, self.release_rows_max).await {
+        let (due, more) = match self.due(&claims).await {
             Ok(due) => due,
             Err(error) => {
                 self.sink.disconnect();
@@ -48,18 +58,42 @@ impl Writer {
                 Released::Stop(error) => return Next::Stop(Some(error)),
             }
         }
-        self.count_held().await;
+        self.is_release_due |= more;
+        if self.counts_at_once() {
+            self.count_held().await;
+        }
         Next::Continue
+    }
+
+    /// Counting reads all that is held.
+    pub(super) fn counts_at_once(&self) -> bool {
+        self.held.parked + self.held.queued < HELD_ROWS_COUNTED_AT_ONCE
+    }
+
+    /// Rows that are worth a try. Halves whose other half has left no word are not, unless it will not come (rule B5). True: there are more.
+    async fn due(&mut self, claims: &[Claim]) -> Result<(Vec<Due>, bool), Error> {
+        let due = self.sink.due_held(claims, self.release_rows_max).await?;
+        let is_full = due.len() >= self.release_rows_max;
+        let alone = self.find_alone(&due).await?;
+        let rows = due.into_iter().zip(alone).map(|(row, is_alone)| Due { row, is_alone });
+        let (tried, vain): (Vec<Due>, Vec<Due>) = rows.partition(|due| due.is_alone || due.row.lacks_half.is_none());
+        if vain.is_empty() {
+            return Ok((tried, false));
+        }
+        let vain: Vec<HeldRow> = vain.into_iter().map(|due| due.row).collect();
+        self.sink.postpone_held(&vain).await?;
+        Ok((tried, is_full))
     }
 
     /// The batch that tries these rows: of each partition in the order of offsets, between partitions in the order of the source, so
     /// that parents come before their children.
-    async fn release_batch(&mut self, claims: &[Claim], due: Vec<HeldRow>) -> Result<ChangeBatch, Error> {
+    async fn release_batch(&mut self, claims: &[Claim], due: Vec<Due>) -> Result<ChangeBatch, Error> {
         let mut batch = ChangeBatch::default();
         let mut ids = Vec::with_capacity(due.len());
+        let mut alone = Vec::with_capacity(due.len());
         // H3: what comes after a row that can't be decoded now waits too.
         let mut left_out: Option<TaskKey> = None;
-        for row in due {
+        for Due { row, is_alone } in due {
             let Some(claim) = claims.iter().find(|claim| claim.task == row.task) else { continue };
             let Some(topic) = self.pipeline.topics().iter().position(|topic| *topic.name == *row.task.topic) else {
                 continue;
@@ -117,6 +151,7 @@ impl Writer {
             batch.records.truncate(before);
             batch.records.extend(record);
             ids.extend(record.map(|_| row.id));
+            alone.extend(record.map(|_| is_alone));
             if !pushed {
                 left_out = Some(row.task);
             } else if record.is_none() && batch.dead.len() == dead_before {
@@ -129,12 +164,13 @@ impl Writer {
         self.pipeline.take_counts();
         let order = in_source_order(&batch.records, &self.settings.order);
         batch.releases = order.iter().map(|at| ids[*at]).collect();
+        batch.alone = order.iter().map(|at| alone[*at]).collect();
         batch.records = order.iter().map(|at| batch.records[*at]).collect();
         self.reducer.reduce(&mut batch, &self.reduce_tables, &self.settings.order);
         Ok(batch)
     }
 
-    async fn release(&mut self, claims: &[Claim], due: Vec<HeldRow>) -> Released {
+    async fn release(&mut self, claims: &[Claim], due: Vec<Due>) -> Released {
         let rows = due.len();
         let batch = match self.release_batch(claims, due).await {
             Ok(batch) if batch.records.is_empty() && batch.dead.is_empty() => return Released::None,

@@ -12,6 +12,7 @@ use std::time::Duration;
 use tokio::sync::mpsc::error::TryRecvError;
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender};
 
+use super::halves::Halves;
 use super::message::{Reply, Request};
 use super::publishing::Publishing;
 use super::settings::{FetchSchema, LaneSettings};
@@ -61,6 +62,7 @@ pub struct Writer {
     /// The last look failed: the target is down, and nobody else has noticed.
     pub(super) is_idle_check_failing: bool,
     pub(super) publishing: Publishing,
+    pub(super) halves: Halves,
 }
 
 /// What a piece of work asks the loop to do next.
@@ -99,6 +101,7 @@ impl Writer {
             held_counted_at_us: checked_at_us,
             is_idle_check_failing: false,
             publishing: Publishing::new(settings.publishes),
+            halves: Halves::default(),
             settings,
             sink,
             pipeline,
@@ -192,6 +195,10 @@ impl Writer {
             }
             Request::TopicProgress(task, record) => {
                 self.tell_topic_progress(task, record).await;
+                Next::Continue
+            }
+            Request::Ends(task, ends) => {
+                self.halves.ends(&task.topic, ends);
                 Next::Continue
             }
             Request::Drain => {
@@ -295,6 +302,7 @@ impl Writer {
             match self.sink.claim(&requests).await {
                 Ok(answers) => {
                     self.recovered(attempt);
+                    self.halves.forget_all();
                     for answer in &answers {
                         if let ClaimReply::Claimed(claim) = answer {
                             // Asked anew: the target may have gone back since.

@@ -249,7 +249,7 @@ impl SqlWriter {
     ) -> Result<(), Failure> {
         let mut notes = MoveNotes::default();
         self.scratch.clear();
-        let (mut writing, table) = self.writing(batch, entity, 0);
+        let (mut writing, table) = self.writing(batch, entity);
         let written = rows::write(&mut writing, table, group.kind, &group.changes, &mut notes).await;
         let written = written.map_err(|error| with_entity(entity, error))?;
         self.after_moves(batch, entity, notes, progress);
@@ -257,19 +257,13 @@ impl SqlWriter {
     }
 
     /// The parts that writing needs, borrowed beside each other.
-    pub(super) fn writing<'a>(
-        &'a mut self,
-        batch: &'a ChangeBatch,
-        entity: usize,
-        attempts: i32,
-    ) -> (Writing<'a>, &'a EntityTable) {
+    pub(super) fn writing<'a>(&'a mut self, batch: &'a ChangeBatch, entity: usize) -> (Writing<'a>, &'a EntityTable) {
         let writing = Writing {
             session: self.session.as_deref_mut().expect("enter() opened a session"),
             statements: &self.statements,
             own: &self.own,
             batch,
             scratch: &mut self.scratch,
-            attempts,
         };
         (writing, self.tables[entity].as_ref().expect("planned before BEGIN"))
     }
@@ -277,8 +271,8 @@ impl SqlWriter {
     /// Parks the halves of key changes that wait for their other half, and remembers whom to wake (rule B5).
     pub(super) fn after_moves(&self, batch: &ChangeBatch, entity: usize, notes: MoveNotes, progress: &mut Progress) {
         let table = self.tables[entity].as_ref().expect("planned before BEGIN");
-        for (change, waits_for) in notes.parked {
-            progress.holding.park_half(table, batch, entity, &change, waits_for);
+        for half in notes.parked {
+            progress.holding.park_half(table, batch, entity, half);
         }
         progress.wakes.extend(notes.wakes);
     }
@@ -369,7 +363,8 @@ impl SqlWriter {
             .map_err(|error| Failure::Failed(error.error))?;
         progress.counts[index].applied += 1;
         progress.woken(index);
-        progress.holding.is_stale = true;
+        // Of all partitions.
+        progress.holding.stale.extend(0..batch.spans.len());
         let span = usize::from(batch.span_of_slot[usize::from(record.slot.0)]);
         progress.holding.truncated.push((span, index, record.offset));
         Ok(())
@@ -399,12 +394,10 @@ impl SqlWriter {
         for other_half in progress.wakes {
             self.wakes.add(other_half, Woken::all());
         }
-        if progress.holding.is_stale {
-            self.stale.extend(batch.spans.iter().map(|span| span.task.clone()));
-        }
+        self.stale.extend(progress.holding.stale.iter().map(|span| batch.spans[*span].task.clone()));
         if batch.is_release() {
             // Under which key a replayed row was remembered is known only to the table.
-            self.stale.append(&mut self.replayed);
+            self.stale.extend(self.replayed.drain(..));
         }
         progress.holding.settle(&mut self.held, batch, &self.options.tables);
         for (span, window) in progress.windows {

@@ -14,13 +14,13 @@ use topology::{Error, ErrorKind};
 
 use super::SinkTable;
 use super::held_keys::{HeldKeys, may_be_passed};
-use super::moves::pair_of;
+use super::moves::{ParkedHalf, pair_of};
 use super::overtaken::{hashes, touched};
 use super::rows::{ROW_MISSING, WAITS_FOR_ROW};
 use super::tables::{EntityTable, parent_name};
 use super::told::Told;
 use crate::sql::error::SqlError;
-use crate::sql::statements::{HALF_WAITS, QUEUED_DELETE};
+use crate::sql::statements::QUEUED_DELETE;
 
 /// States of a row of `tidelock_held`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -106,8 +106,8 @@ pub(crate) struct Holding {
     pub(crate) told: Vec<Told>,
     /// By (span, key hash) the offset of the last record of the key that is dead in this transaction.
     pub(crate) dead: HashMap<(usize, u64), i64>,
-    /// Rows of keys were dropped by statement, as when a table was emptied: the keys are to be read again.
-    pub(crate) is_stale: bool,
+    /// Spans in which rows of keys became history by statement: their keys are to be read again.
+    pub(crate) stale: HashSet<usize>,
 }
 
 pub(crate) fn span_index(batch: &ChangeBatch, record: usize) -> usize {
@@ -210,27 +210,21 @@ impl Holding {
     }
 
     /// Parks half a key change until its other half comes (rule B5); what was merged into it queues behind.
-    pub(crate) fn park_half(
-        &mut self,
-        table: &EntityTable,
-        batch: &ChangeBatch,
-        entity: usize,
-        change: &Change,
-        waits_for: Arc<str>,
-    ) {
+    pub(crate) fn park_half(&mut self, table: &EntityTable, batch: &ChangeBatch, entity: usize, half: ParkedHalf) {
+        let ParkedHalf { change, waits_for, error } = half;
         let key_hash = table.key_hash(&batch.arena, change.key);
         let span = span_index(batch, change.first_record as usize);
         self.added.extend(key_hash.map(|hash| (span, hash)));
-        let mut records = batch.records_of(change);
+        let mut records = batch.records_of(&change);
         self.rows.extend(records.next().map(|record| HeldRecord {
             record,
             entity,
             state: HeldState::Parked,
             key_hash,
-            kind: ErrorKind::Dependency,
-            stage: "write",
-            code: Some(HALF_WAITS.to_owned()),
-            message: "the other half of the key change has not come yet".to_owned(),
+            kind: error.error.kind,
+            stage: error.error.stage.name(),
+            message: message(&error.error),
+            code: error.error.code,
             waits_for: Some(waits_for),
             waits_for_key: None,
         }));
@@ -325,7 +319,7 @@ impl Holding {
                 // Those that could not be read again are marked as dead at the end.
                 if died || !batch.dead.is_empty() || keys.is_some_and(|keys| keys.has_dead(hash)) {
                     self.overtaken.push(Overtaken { key: (span, hash), offset, is_full: touched.is_full });
-                    self.is_stale = true;
+                    self.stale.insert(span);
                 }
             }
         }

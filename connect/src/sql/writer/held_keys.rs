@@ -15,10 +15,7 @@ use super::claim::task_values;
 use super::rows::WAITS_FOR_ROW;
 use crate::sql::connection::SqlConnection;
 use crate::sql::error::SqlResult;
-use crate::sql::statements::{QUEUED_DELETE, Statements};
-
-/// `retry_at_ms` of a row that waits behind another one.
-pub(crate) const NOT_DUE: i64 = i64::MAX;
+use crate::sql::statements::{NOT_DUE, QUEUED_DELETE, Statements};
 
 /// What the lane remembers of one key.
 #[derive(Clone, Copy, Debug, Default)]

@@ -7,14 +7,14 @@ use topology::sink::{HeldCounts, HeldRow};
 
 use super::attempt::{Progress, own_table_refuses};
 use super::claim::{task_values, tasks};
+use super::halves::Lacking;
 use super::held::{HeldState, Holding};
-use super::held_keys::NOT_DUE;
 use super::overtaken::raw_key_hash;
 use super::told::Told;
 use super::{Failure, SinkTable, SqlWriter, json};
 use crate::sql::connection::SqlConnection;
 use crate::sql::error::{SqlError, SqlResult};
-use crate::sql::statements::{REPLAY, counts_text, due_text};
+use crate::sql::statements::{HALF_WAITS, NOT_DUE, REPLAY, counts_text, due_text};
 
 /// Cells of one row of `tidelock_held`, in the order of its columns.
 struct Stored<'a> {
@@ -158,7 +158,7 @@ impl SqlWriter {
             let told = Told::of_dead(span, dead, &sink.table.name, dead_key_hash(sink, batch, dead));
             if is_release {
                 // It is held already, as something that could wait; now it can't.
-                progress.holding.is_stale = true;
+                progress.holding.stale.insert(span);
                 let is_of_record = |(of, id): &&(usize, HeldId)| *of == span && id.offset == dead.offset;
                 let rows: Vec<(usize, HeldId)> = progress.due.keys().filter(is_of_record).copied().collect();
                 for place in rows {
@@ -235,15 +235,30 @@ impl SqlWriter {
         values.push(Value::I64(i64::try_from(limit).unwrap_or(i64::MAX)));
         let rows = self.session().query(&text, &values).await?;
         let mut found = Vec::with_capacity(rows.len());
+        let mut lacking = Vec::new();
         for mut row in rows {
-            let is_replay = matches!(row.pop(), Some(Value::Text(state)) if state == REPLAY);
-            let Some(due) = due_row(row, claims) else { continue };
+            let (age, waits_for, entity, code, state) = (row.pop(), row.pop(), row.pop(), row.pop(), row.pop());
+            let is_replay = matches!(&state, Some(Value::Text(state)) if state == REPLAY);
+            let Some(mut due) = due_row(row, claims) else { continue };
+            if let (1.., Some(Value::I64(age_ms))) = (due.attempts, age) {
+                due.waiting_ms = age_ms;
+            }
+            if let (Some(Value::Text(state)), Some(Value::Text(code))) = (&state, &code)
+                && let (Some(Value::Text(waits_for)), Some(Value::Text(entity))) = (waits_for, entity)
+                && state == HeldState::Parked.name()
+                && code == HALF_WAITS
+            {
+                lacking.push(Lacking { row: found.len(), entity, waits_for });
+            }
             if is_replay && !self.replayed.contains(&due.task) {
                 // The lane's memory does not know that it waits: read before the batch that tries it (rule H4).
                 self.replayed.push(due.task.clone());
-                self.stale.push(due.task.clone());
+                self.stale.insert(due.task.clone());
             }
             found.push(due);
+        }
+        if !lacking.is_empty() {
+            self.mark_lacking(claims, lacking, &mut found).await?;
         }
         Ok(found)
     }
@@ -291,6 +306,8 @@ fn due_row(row: Vec<Value>, claims: &[Claim]) -> Option<HeldRow> {
         task: claim.task.clone(),
         id: HeldId { offset, ordinal: ordinal as i32 },
         attempts: attempts as i32,
+        waiting_ms: 0,
+        lacks_half: None,
         key,
         value,
         headers,

@@ -7,13 +7,14 @@
 //! ```
 //!
 //! Files: `options` is what it is made of, `claim` takes over tasks, `attempt` runs one transaction, `groups` and `rows` turn changes into
-//! statements, `slow` isolates bad rows, `held` and `held_store` hold rows, `held_keys` remembers their keys, `release` tries them again,
+//! statements, `moves` meets halves of key changes, `halves` puts off those that wait, `slow` isolates bad rows, `held` and `held_store` hold rows, `held_keys` remembers their keys, `release` tries them again,
 //! `wake` tells when, `overtaken` makes history of dead ones, `room` limits them, `told` says what failed, `outbox` stores what is to be
 //! published, `history` makes rows of `mode: append`.
 
 mod attempt;
 mod claim;
 mod groups;
+mod halves;
 mod held;
 mod held_keys;
 mod held_store;
@@ -32,7 +33,7 @@ mod tables;
 mod told;
 mod wake;
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::time::Instant;
 
 use async_trait::async_trait;
@@ -74,7 +75,7 @@ pub struct SqlWriter {
     /// What is published of the outputs of claimed tasks (rule O2).
     published: HashMap<TaskKey, i64>,
     /// Tasks whose held keys are to be read again before the next batch.
-    stale: Vec<TaskKey>,
+    stale: HashSet<TaskKey>,
     /// Tasks of which dead rows are to be tried again: an operator asked for it, and the memory of their keys did not know.
     replayed: Vec<TaskKey>,
     /// When superseded rows were last purged.
@@ -129,7 +130,7 @@ impl SqlWriter {
             held: HashMap::new(),
             dead_windows: HashMap::new(),
             published: HashMap::new(),
-            stale: Vec::new(),
+            stale: HashSet::new(),
             replayed: Vec::new(),
             purged_at: None,
             scratch: Arena::default(),
@@ -207,7 +208,7 @@ impl SqlWriter {
         if self.stale.is_empty() {
             return Ok(());
         }
-        self.reload_held(self.stale.clone()).await?;
+        self.reload_held(self.stale.iter().cloned().collect()).await?;
         self.stale.clear();
         Ok(())
     }
@@ -363,6 +364,14 @@ impl SinkWriter for SqlWriter {
         }
         let result = match self.enter().await {
             Ok(()) => self.read_due(claims, limit).await,
+            Err(error) => Err(error),
+        };
+        self.leave(result)
+    }
+
+    async fn postpone_held(&mut self, rows: &[HeldRow]) -> Result<(), Error> {
+        let result = match self.enter().await {
+            Ok(()) => self.postpone(rows).await,
             Err(error) => Err(error),
         };
         self.leave(result)

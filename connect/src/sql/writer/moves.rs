@@ -12,7 +12,7 @@ use super::held_store::now_ms;
 use super::rows::{MoveNotes, Writing, row_missing};
 use super::tables::EntityTable;
 use crate::sql::error::{SqlError, SqlResult};
-use crate::sql::statements::HALF_WAITS;
+use crate::sql::statements::{HALF_LACKS_ROW, HALF_WAITS};
 
 /// The pair of a half; `None` for whole moves, other changes, and halves that can't know each other.
 pub(crate) fn pair_of(batch: &ChangeBatch, change: &Change) -> Option<String> {
@@ -22,8 +22,24 @@ pub(crate) fn pair_of(batch: &ChangeBatch, change: &Change) -> Option<String> {
 
 /// A half that comes before its other half fails with this.
 pub(crate) fn half_waits() -> SqlError {
-    let detail = "the other half of the key change has not come yet";
-    SqlError::known(Error::new(ErrorKind::Dependency, Stage::Write, "cannot move row", detail).with_code(HALF_WAITS))
+    half_error(HALF_WAITS, "the other half of the key change has not come yet")
+}
+
+/// The create half has cells that the source did not send, and the row that it needs is not there (rule B3).
+fn half_lacks_row() -> SqlError {
+    half_error(HALF_LACKS_ROW, "there is no row to take the cells from that the source did not send")
+}
+
+fn half_error(code: &'static str, detail: &str) -> SqlError {
+    SqlError::known(Error::new(ErrorKind::Dependency, Stage::Write, "cannot move row", detail).with_code(code))
+}
+
+/// Half a key change that is to be parked.
+#[derive(Debug)]
+pub(crate) struct ParkedHalf {
+    pub(crate) change: Change,
+    pub(crate) waits_for: Arc<str>,
+    pub(crate) error: SqlError,
 }
 
 /// Names the word of a pair: pipeline, direction, pair.
@@ -32,8 +48,13 @@ pub(crate) fn pair_values(batch: &ChangeBatch, table: &EntityTable, change: &Cha
     [
         Value::Text(task.pipeline.to_string()),
         Value::Text(task.direction.to_string()),
-        Value::Text(format!("{pair}{:016x}", table.hash_seed)),
+        Value::Text(word_name(pair, table.hash_seed)),
     ]
+}
+
+/// `tidelock_moved.pair`: one record may change keys of several tables.
+pub(crate) fn word_name(pair: &str, table_seed: u64) -> String {
+    format!("{pair}{table_seed:016x}")
 }
 
 /// One key change. Renaming instead of deleting keeps children that the source kept.
@@ -53,19 +74,21 @@ pub(crate) async fn move_one(
     }
     let is_same = arena.compare_rows(old_key, new_key).is_eq();
     let there = writing.session.present(&table.plan, arena, &[old_key, new_key]).await?;
-    let present = Present {
-        old: there.first() == Some(&true) && !is_same,
-        new: there.get(1) == Some(&true),
-        word,
-        attempts: writing.attempts,
-    };
+    let mut is_alone = pair.is_some() && batch.is_alone(change);
+    if let (true, Some(pair)) = (is_alone, &pair) {
+        is_alone = !is_other_held(writing, table, change, pair).await?;
+    }
+    let present =
+        Present { old: there.first() == Some(&true) && !is_same, new: there.get(1) == Some(&true), word, is_alone };
     let plan = plan_move(batch, change, present);
     if plan.park {
         let Some(pair) = pair else { return Err(row_missing(table)) };
+        let mut error = half_lacks_row();
         if let WordChange::Leave(word) = plan.word {
             write_word(writing, table, change, &pair, word, true).await?;
+            error = half_waits();
         }
-        notes.parked.push((*change, moves::waits_for(&pair).into()));
+        notes.parked.push(ParkedHalf { change: *change, waits_for: moves::waits_for(&pair).into(), error });
         return Ok(());
     }
     if plan.delete_old && !is_same {
@@ -96,6 +119,14 @@ pub(crate) async fn move_one(
         }
     }
     Ok(())
+}
+
+/// True when the other half is held too: behind an earlier change of its key, so that it has left no word.
+async fn is_other_held(writing: &mut Writing<'_>, table: &EntityTable, change: &Change, pair: &str) -> SqlResult<bool> {
+    let [pipeline, direction, _] = pair_values(writing.batch, table, change, pair);
+    let names = [pipeline, direction, Value::Text(table.mapped.name.to_string()), Value::Text(moves::waits_for(pair))];
+    let halves = writing.session.query(&writing.statements.held_halves, &names).await?;
+    Ok(!matches!(halves.first().map(Vec::as_slice), Some([Value::I64(..=1)])))
 }
 
 /// A half is dead, or not written at all: its other half need not wait for it, or has come and left word for it. What it wakes is added.

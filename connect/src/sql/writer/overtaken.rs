@@ -14,10 +14,10 @@ use topology::moves::Halves;
 use super::attempt::Progress;
 use super::claim::task_values;
 use super::held::Overtaken;
-use super::held_keys::NOT_DUE;
 use super::tables::EntityTable;
 use super::{Failure, SqlWriter};
 use crate::sql::error::SqlError;
+use crate::sql::statements::NOT_DUE;
 
 /// A key that a change was about.
 pub(crate) struct Touched {

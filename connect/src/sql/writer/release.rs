@@ -23,18 +23,18 @@ use topology::batch::{Change, ChangeBatch, ChangeKind, HeldId};
 use topology::data::{Cell, Value};
 use topology::moves::{MOVE_PREFIX, Word};
 
-use super::attempt::Progress;
+use super::attempt::{Progress, own_table_refuses};
 use super::claim::task_values;
 use super::groups::{Group, GroupKind};
 use super::held::{HeldState, Removed, is_full, message, waits_for};
-use super::held_keys::{NOT_DUE, may_be_passed};
+use super::held_keys::may_be_passed;
 use super::held_store::now_ms;
-use super::moves::{half_waits, pair_values};
+use super::moves::pair_values;
 use super::rows::{MoveNotes, ROW_MISSING};
 use super::told::Told;
-use super::{Failure, HeldLimits, SqlWriter};
+use super::{Failure, SqlWriter};
 use crate::sql::error::{SqlError, SqlResult};
-use crate::sql::statements::HALF_WAITS;
+use crate::sql::statements::{HALF_LACKS_ROW, HALF_WAITS, HELD_COLUMNS, NOT_DUE, held_column};
 
 /// How long a row waits for its parent before we look whether anybody will ever see it: a parent that is only late has come by then.
 const ORPHANED_AFTER_MS: i64 = 5_000;
@@ -68,6 +68,21 @@ enum Turn {
     Later,
 }
 
+/// A row that failed again, with what it now has in `tidelock_held`.
+struct FailedAgain {
+    span: usize,
+    id: HeldId,
+    state: HeldState,
+    class: &'static str,
+    code: Option<String>,
+    message: String,
+    attempts: i64,
+    first_failed_at_ms: i64,
+    retry_at_ms: i64,
+    waits_for: Option<Arc<str>>,
+    waits_for_key: Option<u64>,
+}
+
 /// What is known so far.
 #[derive(Default)]
 struct Releasing {
@@ -83,6 +98,8 @@ struct Releasing {
     waiting: HashMap<(usize, u64), Vec<Waiting>>,
     /// Applied: (span, id), to be deleted at the end.
     done: Vec<(usize, HeldId)>,
+    /// Failed again, to be stored at the end.
+    failed: Vec<FailedAgain>,
 }
 
 impl SqlWriter {
@@ -130,6 +147,7 @@ impl SqlWriter {
             run.push(tried);
         }
         self.release_run(batch, run, &mut releasing, progress).await?;
+        self.store_failed(batch, &releasing.failed).await?;
         if !releasing.done.is_empty() {
             topology::crash::point("release_written");
             self.delete_released(batch, &releasing.done).await?;
@@ -207,7 +225,7 @@ impl SqlWriter {
                     progress.holding.note_released(&self.held, table, batch, &tried.change);
                     if let (true, Some(hash)) = (tried.passes, tried.key_hash) {
                         progress.holding.outrun.push(((tried.span, hash), batch.releases[tried.index].offset));
-                        progress.holding.is_stale = true;
+                        progress.holding.stale.insert(tried.span);
                     }
                     progress.holding.removed.push(Removed {
                         span: tried.span,
@@ -259,7 +277,6 @@ impl SqlWriter {
             return Ok(Turn::Passing);
         }
         releasing.blocked.insert(key);
-        values.insert(0, Value::I64(NOT_DUE));
         values.push(Value::I64(first.offset));
         let session = self.session.as_deref_mut().expect("enter() opened a session");
         session.execute(&self.statements.held_hold_behind, &values).await.map(|_| Turn::Later).map_err(fatal)
@@ -271,15 +288,15 @@ impl SqlWriter {
         tried: &Try,
         progress: &mut Progress,
     ) -> Result<SqlResult<()>, Failure> {
-        let age = progress.due.get(&(tried.span, batch.releases[tried.index]));
-        let attempts = age.map_or(0, |(attempts, _)| i32::try_from(*attempts).unwrap_or(i32::MAX));
         let mut notes = MoveNotes::default();
-        match self.write_record(batch, tried.entity, &tried.change, attempts, &mut notes, progress).await? {
-            Ok(()) if !notes.parked.is_empty() => Ok(Err(half_waits())),
-            Ok(()) => {
-                progress.wakes.extend(notes.wakes);
-                Ok(Ok(()))
-            }
+        match self.write_record(batch, tried.entity, &tried.change, &mut notes, progress).await? {
+            Ok(()) => match notes.parked.pop() {
+                Some(half) => Ok(Err(half.error)),
+                None => {
+                    progress.wakes.extend(notes.wakes);
+                    Ok(Ok(()))
+                }
+            },
             Err(error) => Ok(Err(error)),
         }
     }
@@ -301,13 +318,49 @@ impl SqlWriter {
         deleted.map(|_| ()).map_err(|error| Failure::Failed(error.error))
     }
 
+    /// What failed again, all in one statement where the engine can.
+    async fn store_failed(&mut self, batch: &ChangeBatch, failed: &[FailedAgain]) -> Result<(), Failure> {
+        if failed.is_empty() {
+            return Ok(());
+        }
+        self.scratch.clear();
+        let mut rows = Vec::with_capacity(failed.len());
+        for row in failed {
+            let scratch = &mut self.scratch;
+            let mut cells = vec![Cell::Null; HELD_COLUMNS.len()];
+            let mut set = |name: &str, cell: Cell| cells[held_column(name)] = cell;
+            let [pipeline, direction, topic, partition] =
+                task_values(&batch.spans[row.span].task).map(|value| scratch.push_value(&value));
+            set("pipeline", pipeline);
+            set("direction", direction);
+            set("topic", topic);
+            set("partition", partition);
+            set("offset", Cell::I64(row.id.offset));
+            set("ordinal", Cell::I64(i64::from(row.id.ordinal)));
+            set("state", scratch.push_text(row.state.name()));
+            set("class", scratch.push_text(row.class));
+            set("code", row.code.as_deref().map_or(Cell::Null, |code| scratch.push_text(code)));
+            set("message", scratch.push_text(&row.message));
+            set("attempts", Cell::I64(row.attempts));
+            set("first_failed_at_ms", Cell::I64(row.first_failed_at_ms));
+            set("retry_at_ms", Cell::I64(row.retry_at_ms));
+            set("waits_for", row.waits_for.as_deref().map_or(Cell::Null, |name| scratch.push_text(name)));
+            set("waits_for_key", row.waits_for_key.map_or(Cell::Null, |hash| Cell::I64(hash.cast_signed())));
+            rows.push(scratch.push_cells(&cells));
+        }
+        let session = self.session.as_deref_mut().expect("enter() opened a session");
+        session.write_rows(&self.own.held_fail, &self.scratch, &rows).await.map_err(own_table_refuses)?;
+        Ok(())
+    }
+
     /// True when other rows of a key wait too.
-    fn has_followers(&self, batch: &ChangeBatch, span: usize, hash: u64) -> bool {
+    fn has_followers(&self, batch: &ChangeBatch, span: usize, hash: Option<u64>) -> bool {
+        let Some(hash) = hash else { return false };
         self.held.get(&batch.spans[span].task).is_none_or(|keys| keys.waiting(hash) > 1)
     }
 
     async fn free_followers(&mut self, batch: &ChangeBatch, span: usize, hash: Option<u64>) -> Result<(), Failure> {
-        let Some(hash) = hash.filter(|hash| self.has_followers(batch, span, *hash)) else { return Ok(()) };
+        let Some(hash) = hash.filter(|hash| self.has_followers(batch, span, Some(*hash))) else { return Ok(()) };
         let mut values = task_values(&batch.spans[span].task).to_vec();
         values.push(Value::I64(hash.cast_signed()));
         let session = self.session.as_deref_mut().expect("enter() opened a session");
@@ -340,13 +393,13 @@ impl SqlWriter {
         // A row that has queued is tried for the first time.
         let first_failed = if attempts == 0 { now } else { first_failed };
         let age_ms = now - first_failed;
-        // How often a half waits for the other is its own affair (rule B5).
+        // A half waits as long as the other may come (rule B5).
         let waits_for_half = error.error.code.as_deref() == Some(HALF_WAITS);
-        let limits = HeldLimits { attempts_max: limits.attempts_max.filter(|_| !waits_for_half), ..limits };
-        let gave_up = limits.gives_up(attempts + 1, age_ms);
+        let gave_up = !waits_for_half && limits.gives_up(attempts + 1, age_ms);
         let dead = gave_up || error.kind() != ErrorKind::Dependency;
-        let is_orphan = !matches!(error.error.code.as_deref(), Some(ROW_MISSING | HALF_WAITS));
-        if !dead && is_orphan && age_ms >= ORPHANED_AFTER_MS && self.skip(batch, tried, progress).await? {
+        let is_orphan = !matches!(error.error.code.as_deref(), Some(ROW_MISSING | HALF_WAITS | HALF_LACKS_ROW));
+        let may_skip = !dead && is_orphan && age_ms >= ORPHANED_AFTER_MS && self.has_followers(batch, *span, *key_hash);
+        if may_skip && self.skip(batch, tried, progress).await? {
             releasing.blocked.extend(key_hash.map(|hash| (*span, hash)));
             return Ok(());
         }
@@ -362,19 +415,19 @@ impl SqlWriter {
         let name = Arc::clone(&table.mapped.name);
         let waits_for = waits_for(table, change, &error, half);
         let waits_for_key = table.parent_key_hash(&batch.arena, change, &error);
-        let session = self.session.as_deref_mut().expect("enter() opened a session");
-        let mut values = vec![
-            Value::Text(state.name().to_owned()),
-            Value::Text(error.kind().name().to_owned()),
-            error.error.code.clone().map_or(Value::Null, Value::Text),
-            Value::Text(message(&error.error)),
-            Value::I64(retry_at),
-            waits_for.map_or(Value::Null, |name| Value::Text(name.to_string())),
-            waits_for_key.map_or(Value::Null, |hash| Value::I64(hash.cast_signed())),
-            Value::I64(first_failed),
-        ];
-        values.extend(held_values(batch, *index, *span));
-        session.execute(&self.statements.held_fail, &values).await.map_err(fatal)?;
+        releasing.failed.push(FailedAgain {
+            span: *span,
+            id: batch.releases[*index],
+            state,
+            class: error.kind().name(),
+            code: error.error.code.clone(),
+            message: message(&error.error),
+            attempts: attempts + 1,
+            first_failed_at_ms: first_failed,
+            retry_at_ms: retry_at,
+            waits_for,
+            waits_for_key,
+        });
         let is_told = dead || attempts < TOLD_ATTEMPTS_MAX;
         let record = &batch.records[*index];
         progress.holding.told.extend(is_told.then(|| Told {
@@ -399,11 +452,14 @@ impl SqlWriter {
         }
         let Some(hash) = *key_hash else { return Ok(()) };
         releasing.blocked.insert((*span, hash));
-        if !self.has_followers(batch, *span, hash) {
+        // Those behind a row that had failed before wait already, unless some of them are here.
+        let were_held = attempts > 0
+            && releasing.offsets_of.get(&(*span, hash)).is_some_and(|own| own.len() == 1)
+            && !self.replayed.contains(&batch.spans[*span].task);
+        if were_held || !self.has_followers(batch, *span, Some(hash)) {
             return Ok(());
         }
-        let mut values = vec![Value::I64(NOT_DUE)];
-        values.extend(task_values(&batch.spans[*span].task));
+        let mut values = task_values(&batch.spans[*span].task).to_vec();
         values.push(Value::I64(hash.cast_signed()));
         let session = self.session.as_deref_mut().expect("enter() opened a session");
         session.execute(&self.statements.held_hold_followers, &values).await.map(|_| ()).map_err(fatal)
@@ -442,7 +498,7 @@ impl SqlWriter {
         }
         session.execute(&self.statements.held_supersede, &place(std::slice::from_ref(offset))).await.map_err(fatal)?;
         session.execute(&self.statements.held_retry_followers, &place(&[])).await.map_err(fatal)?;
-        progress.holding.is_stale = true;
+        progress.holding.stale.insert(tried.span);
         self.forgo(batch, tried.entity, &tried.change, progress).await?;
         Ok(true)
     }
@@ -453,12 +509,4 @@ fn waiting_row(row: &[Value]) -> Option<Waiting> {
     let [Value::I64(offset), Value::Text(state), waits_for] = row else { return None };
     let waits_for = if let Value::Text(name) = waits_for { Some(name.as_str()) } else { None };
     Some(Waiting { offset: *offset, may_be_passed: may_be_passed(state != "parked", waits_for) })
-}
-
-/// Names one held row: task, offset, ordinal.
-fn held_values(batch: &ChangeBatch, index: usize, span: usize) -> Vec<Value> {
-    let id = batch.releases[index];
-    let mut values = task_values(&batch.spans[span].task).to_vec();
-    values.extend([Value::I64(id.offset), Value::I64(i64::from(id.ordinal))]);
-    values
 }

@@ -7,6 +7,7 @@ use topology::data::{Arena, Cell, CellRange};
 use topology::{Error, ErrorKind, Stage};
 
 use super::groups::GroupKind;
+use super::moves::ParkedHalf;
 use super::tables::{EntityTable, OwnTables};
 use super::{history, moves};
 use crate::sql::connection::SqlConnection;
@@ -28,15 +29,13 @@ pub(crate) struct Writing<'a> {
     pub(crate) batch: &'a ChangeBatch,
     /// Rows of history tables and of our own.
     pub(crate) scratch: &'a mut Arena,
-    /// Failed attempts of the held row that is tried again, otherwise 0.
-    pub(crate) attempts: i32,
 }
 
 /// What key changes ask for besides rows (rule B5).
 #[derive(Debug, Default)]
 pub(crate) struct MoveNotes {
-    /// Halves that wait for their other half, with what they wait for.
-    pub(crate) parked: Vec<(Change, Arc<str>)>,
+    /// Halves that wait.
+    pub(crate) parked: Vec<ParkedHalf>,
     /// Held rows that wait for these are due.
     pub(crate) wakes: Vec<Arc<str>>,
 }

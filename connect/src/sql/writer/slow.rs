@@ -55,7 +55,7 @@ impl SqlWriter {
         while let Some((start, end)) = parts.pop() {
             let part = Group { kind: group.kind, changes: changes[start..end].to_vec() };
             let mut notes = MoveNotes::default();
-            match self.write_guarded(batch, entity, &part, 0, &mut notes).await? {
+            match self.write_guarded(batch, entity, &part, &mut notes).await? {
                 Ok(written) => {
                     written_parts += 1;
                     self.after_moves(batch, entity, notes, progress);
@@ -131,12 +131,11 @@ impl SqlWriter {
         batch: &ChangeBatch,
         entity: usize,
         part: &Group,
-        attempts: i32,
         notes: &mut MoveNotes,
     ) -> Result<SqlResult<Written>, Failure> {
         let fatal = |error: SqlError| Failure::Failed(error.error);
         self.scratch.clear();
-        let (mut writing, table) = self.writing(batch, entity, attempts);
+        let (mut writing, table) = self.writing(batch, entity);
         writing.session.savepoint().await.map_err(fatal)?;
         match rows::write(&mut writing, table, part.kind, &part.changes, notes).await {
             Ok(written) => {
@@ -179,7 +178,7 @@ impl SqlWriter {
             let mut notes = MoveNotes::default();
             let written = match error {
                 Some(error) => Err(error),
-                None => self.write_record(batch, entity, &change, 0, &mut notes, progress).await?,
+                None => self.write_record(batch, entity, &change, &mut notes, progress).await?,
             };
             match written {
                 Ok(()) => self.after_moves(batch, entity, notes, progress),
@@ -207,14 +206,13 @@ impl SqlWriter {
         batch: &ChangeBatch,
         entity: usize,
         change: &Change,
-        attempts: i32,
         notes: &mut MoveNotes,
         progress: &mut Progress,
     ) -> Result<SqlResult<()>, Failure> {
         let table = self.tables[entity].as_mut().expect("planned before BEGIN");
         let kind = kind_of(table, &batch.arena, change);
         let part = Group { kind, changes: vec![*change] };
-        match self.write_guarded(batch, entity, &part, attempts, notes).await? {
+        match self.write_guarded(batch, entity, &part, notes).await? {
             Ok(written) => {
                 self.after_group(batch, entity, &part, written, progress).await?;
                 Ok(Ok(()))
@@ -243,7 +241,7 @@ impl SqlWriter {
         change: &Change,
         progress: &mut Progress,
     ) -> Result<Option<Arc<str>>, Failure> {
-        let (mut writing, table) = self.writing(batch, entity, 0);
+        let (mut writing, table) = self.writing(batch, entity);
         let left = moves::leave_word(&mut writing, table, change, &mut progress.wakes).await;
         left.map_err(|error| Failure::Failed(error.error))
     }
@@ -256,7 +254,7 @@ impl SqlWriter {
         change: &Change,
         progress: &mut Progress,
     ) -> Result<(), Failure> {
-        let (mut writing, table) = self.writing(batch, entity, 0);
+        let (mut writing, table) = self.writing(batch, entity);
         let forgone = moves::forgo(&mut writing, table, change, &mut progress.wakes).await;
         forgone.map_err(|error| Failure::Failed(error.error))
     }

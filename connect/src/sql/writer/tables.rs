@@ -15,7 +15,7 @@ use crate::sql::connection::SqlConnection;
 use crate::sql::dialect::{Dialect, OwnType};
 use crate::sql::error::{SqlError, SqlResult};
 use crate::sql::plan::{RowOperation, Shape, TablePlan};
-use crate::sql::statements::{HELD, HELD_COLUMNS, MOVED, MOVED_COLUMNS, OUTBOX, OUTBOX_COLUMNS};
+use crate::sql::statements::{HELD, HELD_COLUMNS, MOVED, MOVED_COLUMNS, OUTBOX, OUTBOX_COLUMNS, held_column};
 
 /// One written table with its statement shapes.
 pub(crate) struct EntityTable {
@@ -99,7 +99,7 @@ impl EntityTable {
             delete: shape(RowOperation::Delete, &[]),
             rename: shape(RowOperation::Rename, &[]),
             updates: Vec::new(),
-            hash_seed: xxhash_rust::xxh3::xxh3_64(mapped.name.as_bytes()),
+            hash_seed: name_seed(&mapped.name),
             parent_name: parent_name(&mapped.name),
             wake_seed: name_seed(&parent_name(&mapped.name)),
             by_key: has_key(&plan.description, plan.key.iter().map(|at| &*plan.columns[*at].name)),
@@ -143,7 +143,7 @@ impl EntityTable {
     }
 }
 
-fn name_seed(name: &str) -> u64 {
+pub(crate) fn name_seed(name: &str) -> u64 {
     xxhash_rust::xxh3::xxh3_64(name.as_bytes())
 }
 
@@ -171,6 +171,8 @@ pub(crate) struct OwnTables {
     pub(crate) held: Shape,
     /// Held rows by key.
     pub(crate) held_delete: Shape,
+    /// Held rows that failed again.
+    pub(crate) held_fail: Shape,
     pub(crate) outbox: Shape,
     /// Word of a key change, if there is none.
     pub(crate) leave_word: Shape,
@@ -218,6 +220,19 @@ fn own_plan(dialect: &dyn Dialect, name: &str, columns: &[(&str, OwnType, bool)]
     Arc::new(TablePlan::new(&table, Arc::new(description)).expect("made of its own columns"))
 }
 
+/// What changes in a held row that fails again.
+const FAILED_AGAIN: [&str; 9] = [
+    "state",
+    "class",
+    "code",
+    "message",
+    "attempts",
+    "first_failed_at_ms",
+    "retry_at_ms",
+    "waits_for",
+    "waits_for_key",
+];
+
 impl OwnTables {
     pub(crate) fn new(dialect: &dyn Dialect) -> OwnTables {
         let shape = |plan: &Arc<TablePlan>, operation| Shape::new(plan, operation, (0..plan.columns.len()).collect());
@@ -228,6 +243,7 @@ impl OwnTables {
             // Not a plain insert: where somebody has made a direction read records again, their rows are there.
             held: shape(&held, RowOperation::Upsert),
             held_delete: shape(&held, RowOperation::Delete),
+            held_fail: Shape::new(&held, RowOperation::Update, FAILED_AGAIN.map(held_column).to_vec()),
             outbox: shape(&outbox, RowOperation::Insert),
             leave_word: shape(&moved, RowOperation::InsertIfAbsent),
             set_word: shape(&moved, RowOperation::Upsert),

@@ -257,6 +257,20 @@ impl Database {
         all
     }
 
+    /// Held halves of a key change that may still be applied.
+    pub(super) fn waiting_for(&self, id: TransactionId, pair: &Pair) -> usize {
+        let waits_for = crate::moves::waits_for(&pair.id);
+        let is_one = |(of, entry): (&TaskKey, &HeldEntry)| {
+            of.pipeline == pair.pipeline
+                && of.direction == pair.direction
+                && entry.state != super::HeldState::Dead
+                && entry.places.first().is_some_and(|place| place.table == pair.table)
+                && entry.waits_for.as_deref() == Some(&*waits_for)
+        };
+        let tasks: std::collections::BTreeSet<&TaskKey> = self.tables.held.keys().map(|(task, _)| task).collect();
+        tasks.into_iter().map(|task| self.held(id, task).values().filter(|entry| is_one((task, entry))).count()).sum()
+    }
+
     /// Writes a row, checking its foreign keys and refused values.
     pub(super) fn put(&mut self, id: TransactionId, place: &Place, row: Vec<Value>) -> Result<(), Error> {
         for cell in &row {

@@ -1,17 +1,19 @@
 //! What the memory target holds: rows that wait and rows that are dead, and the outputs of the latter (rules E3, E4, H, O1).
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 use std::time::Duration;
 
 use super::connection::Connection;
 use super::database::{Database, Stop, TransactionId};
-use super::rows::RowWork;
+use super::rows::{LACKS_HALF, RowWork};
 use super::writer::{MemoryWriter, applied, count, is_of_row};
-use super::{HeldEntry, HeldState, Place, Statement};
+use super::{HeldEntry, HeldState, Pair, Place, Statement};
 use crate::batch::{Change, ChangeBatch, ChangeKind, HeldId};
 use crate::error::{Error, ErrorKind, Stage};
 use crate::ledger::{Claim, TaskKey};
 use crate::letter::DeadLetter;
+use crate::moves::{MOVE_PREFIX, Word};
 use crate::mutation;
 use crate::output::Output;
 use crate::record::{Operation, Source};
@@ -44,7 +46,7 @@ impl MemoryWriter {
                 continue;
             }
             let change = self.change_of(batch, index);
-            let row = RowWork { batch, table, change: &change, attempts: 0 };
+            let row = RowWork { batch, table, change: &change };
             let task = &batch.span_of(record.slot).task;
             let released = batch.releases.get(index).copied();
             let held_id = released.unwrap_or_else(|| ordinal_of(batch, index));
@@ -66,13 +68,16 @@ impl MemoryWriter {
                 if waits_behind {
                     let error = Error::new(ErrorKind::Dependency, Stage::Write, "waits behind a held row", "");
                     let entry = entry_of(batch, index, HeldState::Queued, &error, places.clone(), 0, now);
-                    database.writes(id)?.set_held(task, held_id, Some(entry));
+                    let waits_for = row.pair().map(|pair| crate::moves::waits_for(&pair.id));
+                    database.writes(id)?.set_held(task, held_id, Some(HeldEntry { waits_for, ..entry }));
                     return Ok(Some(Err(ErrorKind::Dependency)));
                 }
                 row.lock(database, id)?;
                 let savepoint = database.writes(id)?.clone();
-                let attempts = held.get(&held_id).map_or(0, |entry| entry.attempts);
-                match (RowWork { attempts, ..row }).write(database, id) {
+                let before = held.get(&held_id).filter(|entry| entry.attempts > 0);
+                let attempts = before.map_or(0, |entry| entry.attempts);
+                let first_failed_us = before.map_or(now, |entry| entry.first_failed_us);
+                match row.write(database, id) {
                     Ok(effect) => {
                         if released.is_some() {
                             let followers = held.into_iter().filter(|(other, entry)| {
@@ -97,7 +102,9 @@ impl MemoryWriter {
                         } else {
                             row.park(database, id)?
                         };
-                        database.writes(id)?.set_held(task, held_id, Some(HeldEntry { waits_for, ..entry }));
+                        let lacks_half = error.code.as_deref() == Some(LACKS_HALF);
+                        let entry = HeldEntry { waits_for, lacks_half, first_failed_us, ..entry };
+                        database.writes(id)?.set_held(task, held_id, Some(entry));
                         Ok(Some(Err(error.kind)))
                     }
                     Err(error) => Err(Stop::Failed(error)),
@@ -133,7 +140,7 @@ impl MemoryWriter {
                     }
                     let table = self.table(record.entity);
                     let change = self.change_of(batch, index);
-                    let places = RowWork { batch, table, change: &change, attempts: 0 }.places();
+                    let places = RowWork { batch, table, change: &change }.places();
                     if change.kind != ChangeKind::Append && places.iter().any(|place| held.contains(place)) {
                         return Ok(true);
                     }
@@ -162,6 +169,8 @@ impl MemoryWriter {
                     message: dead.message.clone(),
                     places: Vec::new(),
                     waits_for: None,
+                    lacks_half: false,
+                    first_failed_us: 0,
                     attempts: 1,
                     retry_at_us: 0,
                     key: bytes(dead.raw.key),
@@ -237,12 +246,15 @@ impl MemoryWriter {
                         continue;
                     }
                     let is_head = entry.places.iter().all(|place| !taken.contains(place));
+                    let lacks_half = lacked_half(database, id, &claim.task, &entry);
                     taken.extend(entry.places);
                     if is_head && entry.retry_at_us <= now && due.len() < limit {
                         due.push(HeldRow {
                             task: claim.task.clone(),
                             id: held_id,
                             attempts: entry.attempts,
+                            waiting_ms: (now.saturating_sub(entry.first_failed_us) / 1000) as i64,
+                            lacks_half,
                             key: entry.key,
                             value: entry.value,
                             headers: entry.headers,
@@ -258,6 +270,43 @@ impl MemoryWriter {
         self.connection = Some(connection);
         Ok(due)
     }
+
+    /// See [`crate::sink::SinkWriter::postpone_held`].
+    pub(super) async fn postpone(&mut self, rows: &[HeldRow]) -> Result<(), Error> {
+        let mut connection = self.take_connection().await?;
+        let now = self.target.clock.now_us();
+        let postpone = |database: &mut Database, _| {
+            for row in rows {
+                let entry = database.tables.held.get_mut(&(row.task.clone(), row.id));
+                if let Some(entry) = entry.filter(|entry| entry.lacks_half) {
+                    entry.attempts += 1;
+                    entry.retry_at_us = retry_at_us(entry.attempts, now);
+                }
+            }
+            Ok(())
+        };
+        connection.statement(Statement::Read, postpone).await?;
+        self.connection = Some(connection);
+        Ok(())
+    }
+}
+
+fn retry_at_us(attempts: i32, now_us: u64) -> u64 {
+    let wait = HELD_RETRY_FIRST.saturating_mul(1 << attempts.clamp(0, 8)).min(HELD_RETRY_MAX);
+    now_us + wait.as_micros() as u64
+}
+
+/// The key change whose other half has left no word for this one.
+fn lacked_half(database: &Database, id: TransactionId, task: &TaskKey, entry: &HeldEntry) -> Option<Arc<str>> {
+    let waits_for = entry.waits_for.as_deref().filter(|_| entry.lacks_half && entry.state == HeldState::Parked)?;
+    let pair = Pair {
+        pipeline: task.pipeline.clone(),
+        direction: task.direction.clone(),
+        table: entry.places.first()?.table.clone(),
+        id: waits_for.strip_prefix(MOVE_PREFIX)?.to_owned(),
+    };
+    let is_own = matches!(database.word(id, &pair), Some(Word::DeleteWaits | Word::CreateWaits));
+    is_own.then(|| waits_for.into())
 }
 
 /// Which of the rows that one Kafka record maps to.
@@ -279,15 +328,16 @@ fn entry_of(
 ) -> HeldEntry {
     let raw = batch.records[index].raw;
     let bytes = |span: Option<_>| span.map(|span| batch.arena.bytes(span).to_vec());
-    let wait = HELD_RETRY_FIRST.saturating_mul(1 << attempts.clamp(0, 8)).min(HELD_RETRY_MAX);
     HeldEntry {
         state,
         kind: error.kind,
         message: error.to_string(),
         places,
         waits_for: None,
+        lacks_half: false,
+        first_failed_us: now_us,
         attempts,
-        retry_at_us: now_us + wait.as_micros() as u64,
+        retry_at_us: retry_at_us(attempts, now_us),
         key: bytes(raw.key),
         value: bytes(raw.value),
         headers: bytes(raw.headers).unwrap_or_default(),

@@ -10,6 +10,9 @@ use crate::error::Error;
 use crate::moves::{self, Halves, Present, Word, WordChange};
 use crate::mutation;
 
+/// Code of the error of half a key change whose other half has not come.
+pub(super) const LACKS_HALF: &str = "move";
+
 /// What became of a change.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Effect {
@@ -23,8 +26,6 @@ pub(super) struct RowWork<'a> {
     pub(super) batch: &'a ChangeBatch,
     pub(super) table: &'a WriteTable,
     pub(super) change: &'a Change,
-    /// Failed attempts of the held row that is tried again.
-    pub(super) attempts: i32,
 }
 
 impl RowWork<'_> {
@@ -44,7 +45,7 @@ impl RowWork<'_> {
     }
 
     /// The pair that this half belongs to.
-    fn pair(&self) -> Option<Pair> {
+    pub(super) fn pair(&self) -> Option<Pair> {
         if !self.is_move() || self.batch.halves(self.change) == Halves::Both {
             return None;
         }
@@ -189,12 +190,14 @@ impl RowWork<'_> {
             old: database.row(id, &old).is_some(),
             new: database.row(id, &new).is_some(),
             word: pair.as_ref().and_then(|pair| database.word(id, pair)),
-            attempts: self.attempts,
+            is_alone: self.batch.is_alone(self.change)
+                && pair.as_ref().is_some_and(|pair| database.waiting_for(id, pair) < 2),
         };
         let plan = moves::plan_move(self.batch, self.change, present);
         if plan.park {
             let detail = format!("table {}: the other half of the key change has not come", old.table);
-            return Err(dependency(detail).with_code("move"));
+            let code = if plan.word == WordChange::Keep { "row" } else { LACKS_HALF };
+            return Err(dependency(detail).with_code(code));
         }
         if plan.delete_old && present.old {
             database.delete(id, &old)?;

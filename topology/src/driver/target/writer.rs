@@ -131,7 +131,7 @@ impl MemoryWriter {
                 let table = self.table(entity);
                 assert_one_change_per_key(batch, &changes);
                 let work = |database: &mut Database, id: TransactionId| {
-                    let rows = changes.iter().map(|change| RowWork { batch, table, change, attempts: 0 });
+                    let rows = changes.iter().map(|change| RowWork { batch, table, change });
                     let rows: Vec<RowWork<'_>> = rows.collect();
                     rows.iter().try_for_each(|row| row.lock(database, id))?;
                     let effects: Result<Vec<Effect>, Error> = rows.iter().map(|row| row.write(database, id)).collect();
@@ -257,6 +257,11 @@ impl SinkWriter for MemoryWriter {
     async fn due_held(&mut self, claims: &[Claim], limit: usize) -> Result<Vec<HeldRow>, Error> {
         self.read_due(claims, limit).await
     }
+
+    async fn postpone_held(&mut self, rows: &[HeldRow]) -> Result<(), Error> {
+        self.postpone(rows).await
+    }
+
     async fn held_counts(&mut self, claims: &[Claim]) -> Result<HeldCounts, Error> {
         let mut connection = self.take_connection().await?;
         connection.begin()?;
