@@ -87,7 +87,7 @@ fn page() -> String {
     }
     page.push_str(
         "\nBefore the database: bytes that can't be decoded, a value outside a `values` map, a number that does not fit are *data*; a schema registry or broker that is down is *environment*.\n\n\
-         Errors of Tidelock's own, shown in place of a server's code: `row-missing` (*dependency*: a partial update found no row), `parent-missing` (*dependency*), `half-waits` (*dependency*: one \
+         Errors of Tidelock's own, shown in place of a server's code: `row-missing` (*dependency*: a partial update found no row), `parent-missing` (*dependency*), `delete-half-waits` and `create-half-waits` (*dependency*: one \
          half of a key change waits for the other, as long as that one may come), `half-lacks-row` (*dependency*: both have come, and the row is not there that it leaves cells to), `missing` (*schema*: no such table or column), `bind` and `packet` (*data*: the value does not fit the column exactly), `parked-full` (the \
          partition pauses, for too much waits already: `tuning.parked.rows`, `tuning.parked.megabytes`).\n",
     );

@@ -23,12 +23,19 @@ pub struct Generation {
 }
 
 /// A record that waits: the first of a new generation in its partition.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Waits {
     /// Schema id of its key.
     pub key_schema: Option<u32>,
     /// Its Kafka timestamp in milliseconds: of two partitions that wait for each other the older record goes first.
     pub timestamp_ms: i64,
+    /// It is the second half of a key change: a hash of what the first one waits for ([`half_hash`]).
+    pub half: Option<u64>,
+}
+
+/// Stands for the `waits_for` of half a key change.
+pub fn half_hash(waits_for: &str) -> u64 {
+    xxhash_rust::xxh3::xxh3_64(waits_for.as_bytes())
 }
 
 /// The first record of a new generation, as far as it decides which held rows it waits for.
@@ -88,8 +95,11 @@ impl Generation {
 
 impl Waits {
     fn parse(text: &str) -> Option<Waits> {
-        let (timestamp_ms, key_schema) = text.split_once('/')?;
-        Some(Waits { key_schema: key_schema.parse().ok(), timestamp_ms: timestamp_ms.parse().ok()? })
+        let mut parts = text.split('/');
+        let timestamp_ms = parts.next()?.parse().ok()?;
+        let key_schema = parts.next()?.parse().ok();
+        let half = parts.next().and_then(|half| u64::from_str_radix(half, 16).ok());
+        Some(Waits { key_schema, timestamp_ms, half })
     }
 }
 
@@ -105,6 +115,9 @@ impl fmt::Display for Generation {
         if let Some(waits) = self.waits {
             let key = waits.key_schema.map(|id| id.to_string()).unwrap_or_default();
             write!(f, " waits={}/{key}", waits.timestamp_ms)?;
+            if let Some(half) = waits.half {
+                write!(f, "/{half:x}")?;
+            }
         }
         Ok(())
     }
@@ -128,7 +141,7 @@ mod tests {
             partitions: 6,
             grown_from: 3,
             key_schema: Some(8),
-            waits: Some(Waits { key_schema: Some(9), timestamp_ms: 1_795_000_000_001 }),
+            waits: Some(Waits { key_schema: Some(9), timestamp_ms: 1_795_000_000_001, half: Some(0x1f) }),
             started_ms: 1_795_000_000_000,
         };
         assert_eq!(Generation::parse(&all.to_string()), all);
@@ -136,11 +149,11 @@ mod tests {
         assert_eq!(Generation::parse(""), Generation::default());
         assert_eq!(Generation::parse("partitions=x newer=1 key=-3"), Generation::default());
         // The column is a name of at most 191 characters.
-        let waits = Some(Waits { key_schema: Some(u32::MAX), timestamp_ms: i64::MAX });
+        let waits = Some(Waits { key_schema: Some(u32::MAX), timestamp_ms: i64::MAX, half: Some(u64::MAX) });
         let longest = Generation { key_schema: Some(u32::MAX), waits, ..all };
-        let without_key = Generation { waits: Some(Waits { key_schema: None, timestamp_ms: -1 }), ..all };
+        let without_key = Generation { waits: Some(Waits { timestamp_ms: -1, ..Waits::default() }), ..all };
         assert_eq!(Generation::parse(&without_key.to_string()), without_key);
-        assert!(longest.to_string().len() < 150);
+        assert!(longest.to_string().len() < 170);
     }
 
     #[test]

@@ -280,13 +280,14 @@ impl TopicProgress {
             partition: other.partition,
             next_offset: row.next_offset,
             generation: row.generation,
+            marks: row.marks.clone(),
         });
         TopicProgress { partitions: partitions.collect(), held }
     }
 }
 
 /// One row of [`TopicProgress`].
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct PartitionProgress {
     /// Partition of the topic.
     pub partition: i32,
@@ -294,6 +295,8 @@ pub struct PartitionProgress {
     pub next_offset: i64,
     /// The generation that it has reached.
     pub generation: Generation,
+    /// Its dedupe marks, if they were asked for.
+    pub marks: Marks,
 }
 
 /// What a lock-read of the ledger row says about a CAS that matched nothing (rule L3).
@@ -332,13 +335,14 @@ mod tests {
             partition,
             next_offset: *next_offset,
             generation: Generation::default(),
+            marks: Marks::default(),
         };
         TopicProgress { partitions: (0..).zip(offsets).map(row).collect(), held }
     }
 
     #[test]
     fn what_let_a_record_go_on_is_undone_when_a_partition_or_a_held_row_came_back() {
-        let record = Waits { key_schema: None, timestamp_ms: 1 }.into();
+        let record = Waits { timestamp_ms: 1, ..Waits::default() }.into();
         let passed = Passed { record, progress: progress(&[5, 9], 0), waited_for_held: true };
         assert!(!passed.is_undone(&progress(&[5, 9], 0)));
         assert!(!passed.is_undone(&progress(&[6, 9, 0], 0)));

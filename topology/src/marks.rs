@@ -49,6 +49,14 @@ pub enum Seen {
 }
 
 impl Marks {
+    /// True when records of this source from after this one were taken: then this one is not to come any more. Not where the source's log began
+    /// anew, for its positions begin anew too (rule D3).
+    pub fn is_past(&self, source: &Source) -> bool {
+        let Some(position) = source.position else { return false };
+        let mark = self.marks.iter().rfind(|mark| mark.identity == source.identity);
+        mark.is_some_and(|mark| mark.position > position && mark.committed_at_us >= source.committed_at_us)
+    }
+
     /// What a record is; nothing is remembered of it. Snapshot reads and records without position are always new (rule B8).
     pub fn look(&self, source: &Source, fingerprint: u64) -> Seen {
         let Some(position) = source.position.filter(|_| !source.snapshot) else { return Seen::New };

@@ -81,7 +81,8 @@ pub struct HeldRow {
     pub attempts: i32,
     /// Milliseconds since it failed first, by the target's clock; 0 if it was not tried yet.
     pub waiting_ms: i64,
-    /// It waits for the other half of its key change, and that one has left no word yet (rule B5): trying it is of no use. What it waits for.
+    /// It waits for the other half of its key change, and that one has left no word yet (rule B5): trying it is of no use. The name of the pair
+    /// ([`crate::moves::waits_for`]).
     pub lacks_half: Option<Arc<str>>,
     /// Original key bytes.
     pub key: Option<Vec<u8>>,
@@ -156,12 +157,13 @@ pub trait SinkWriter: Send {
         Ok(claims.iter().map(|claim| Some((claim.epoch, claim.owner, claim.next_offset))).collect())
     }
 
-    /// What the ledger and the held rows say of the task's topic in the task's direction, all partitions, whoever owns them (rule A6). No
-    /// lock, no write. Held rows count that are parked or queued and older than `record`, whatever they wait for, but not its other half.
+    /// What the ledger says of the task's topic in the task's direction, all partitions, whoever owns them (rules A6, B5). No lock, no write. With
+    /// a record, held rows count that are parked or queued and older than it, whatever they wait for, but not its other half; without, the
+    /// partitions' marks are told.
     ///
     /// # Errors
     /// As [`SinkWriter::claim`].
-    async fn topic_progress(&mut self, task: &TaskKey, record: &FirstRecord) -> Result<TopicProgress, Error>;
+    async fn topic_progress(&mut self, task: &TaskKey, record: Option<&FirstRecord>) -> Result<TopicProgress, Error>;
 
     /// Outputs of these tasks after the numbers given, by task and number, at most `rows_max` (rules O). No lock, no write. The default is
     /// for targets that store none.

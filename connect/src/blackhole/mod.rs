@@ -101,7 +101,7 @@ impl SinkWriter for BlackholeWriter {
         Ok(HeldCounts::default())
     }
 
-    async fn topic_progress(&mut self, task: &TaskKey, _: &FirstRecord) -> Result<TopicProgress, Error> {
+    async fn topic_progress(&mut self, task: &TaskKey, _: Option<&FirstRecord>) -> Result<TopicProgress, Error> {
         Ok(TopicProgress::of(task, self.target.lock().iter(), 0))
     }
 

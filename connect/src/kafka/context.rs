@@ -28,8 +28,10 @@ pub(super) enum GroupEvent {
 pub(super) struct PartitionEnd {
     pub(super) topic: String,
     pub(super) partition: i32,
-    /// End of the log as a read_committed reader sees it.
+    /// End of the log as a read_committed reader sees it; negative as long as it is not known.
     pub(super) end: i64,
+    /// librdkafka fetches it, or will when it is resumed.
+    pub(super) is_fetched: bool,
     /// Everything up to `end` was fetched and given to us. Behind the last record there may be transaction markers, which count as
     /// offsets and are no lag (librdkafka counts them as given, too).
     pub(super) is_drained: bool,
@@ -77,9 +79,11 @@ impl ClientContext for LaneContext {
         let mut ends = Vec::new();
         for (name, topic) in statistics.topics {
             for (partition, facts) in topic.partitions {
-                if partition >= 0 && facts.ls_offset >= 0 {
-                    let is_drained = facts.fetchq_cnt == 0 && facts.next_offset >= facts.ls_offset;
-                    ends.push(PartitionEnd { topic: name.clone(), partition, end: facts.ls_offset, is_drained });
+                if partition >= 0 {
+                    let end = facts.ls_offset;
+                    let is_drained = facts.fetchq_cnt == 0 && facts.next_offset >= end;
+                    let is_fetched = facts.fetch_state != "none";
+                    ends.push(PartitionEnd { topic: name.clone(), partition, end, is_fetched, is_drained });
                 }
             }
         }

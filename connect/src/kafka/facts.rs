@@ -40,7 +40,7 @@ pub(super) enum About {
         /// The record before the one to start at; `None` when no hash is known to compare with.
         tail_offset: Option<i64>,
     },
-    /// Where do all partitions of its topic end (rule A6)?
+    /// Where do all partitions of its topic end (rules A6, B5)?
     Ends,
 }
 
@@ -127,13 +127,20 @@ impl Facts {
 /// The thread: until nobody asks or listens any more.
 fn answer_all(config: &ClientConfig, incoming: &Receiver<Question>, outgoing: &Sender<(Question, Answer)>) {
     let mut client: Option<Client> = None;
+    // Its ends of partitions are those of the logs, also where transactions are open.
+    let mut uncommitted: Option<Client> = None;
     let mut waiting = VecDeque::new();
     while let Some(question) = waiting.pop_front().or_else(|| incoming.recv().ok()) {
         waiting.extend(incoming.try_iter());
         if client.is_none() {
             client = config.create_with_context(Quiet::default()).ok();
         }
-        let answer = answer(client.as_ref(), &question);
+        if uncommitted.is_none() && matches!(question.about, About::Ends) {
+            let mut config = config.clone();
+            config.set("isolation.level", "read_uncommitted");
+            uncommitted = config.create_with_context(Quiet::default()).ok();
+        }
+        let answer = answer(client.as_ref(), uncommitted.as_ref(), &question);
         if matches!(answer, Answer::Start(None) | Answer::Log(None) | Answer::Ends(None)) {
             // Do not hammer brokers that do not answer.
             std::thread::sleep(Duration::from_millis(500));
@@ -152,13 +159,15 @@ fn answer_all(config: &ClientConfig, incoming: &Receiver<Question>, outgoing: &S
     }
 }
 
-fn answer(client: Option<&Client>, question: &Question) -> Answer {
+fn answer(client: Option<&Client>, uncommitted: Option<&Client>, question: &Question) -> Answer {
     match question.about {
         About::Start { at_ms } => Answer::Start(client.and_then(|client| start(client, question, at_ms).ok())),
         About::Log { tail_offset } => {
             Answer::Log(client.and_then(|client| log(client, &question.topic, question.partition, tail_offset).ok()))
         }
-        About::Ends => Answer::Ends(client.and_then(|client| ends(client, &question.topic).ok())),
+        About::Ends => {
+            Answer::Ends(client.zip(uncommitted).and_then(|(client, other)| ends(client, other, &question.topic).ok()))
+        }
     }
 }
 
@@ -168,16 +177,19 @@ fn partitions(client: &Client, topic: &str) -> KafkaResult<Vec<i32>> {
     Ok(topic.partitions().iter().map(rdkafka::metadata::MetadataPartition::id).collect())
 }
 
-fn ends(client: &Client, topic: &str) -> KafkaResult<Vec<PartitionEnds>> {
+fn ends(client: &Client, uncommitted: &Client, topic: &str) -> KafkaResult<Vec<PartitionEnds>> {
     let partitions = partitions(client, topic)?;
     if partitions.is_empty() {
         // A topic that is just being created anew: asked again.
         return Err(KafkaError::MetadataFetch(RDKafkaErrorCode::UnknownTopicOrPartition));
     }
     let end = |partition: i32| {
+        let (_, end) = uncommitted.fetch_watermarks(topic, partition, ANSWER_TIMEOUT)?;
         let (low, high) = client.fetch_watermarks(topic, partition, ANSWER_TIMEOUT)?;
+        // A transaction that was open for a moment only has ended.
+        let is_stable = high >= end;
         let high = end_of_records(client, topic, partition, low, high)?;
-        Ok(PartitionEnds { partition, low, high })
+        Ok(PartitionEnds { partition, low, high, is_stable })
     };
     partitions.into_iter().map(end).collect()
 }

@@ -47,6 +47,9 @@ const TELL_INTERVAL: Duration = Duration::from_secs(1);
 /// A seek is answered by a thread of this process; this long means that the partition is just starting or stopping: tried again.
 const SEEK_TIMEOUT: Duration = Duration::from_secs(1);
 
+/// A partition that stands still in so many statistics of librdkafka, one per second, stands still for good.
+const STALLED_MAX: u32 = 30;
+
 /// How the loop ended without an error that needs a person.
 pub(super) enum Ended {
     /// Told to stop.
@@ -88,6 +91,10 @@ pub(super) struct PollLoop<'a> {
     pub(super) headers: Vec<u8>,
     pub(super) told_at: Instant,
     pub(super) told: HashMap<(usize, i32), i64>,
+    /// How often in a row librdkafka said that it does not fetch a partition that it should.
+    pub(super) stalled: HashMap<(usize, i32), u32>,
+    /// Why the consumer must be built anew (rule A5).
+    pub(super) broken: Option<Error>,
 }
 
 impl<'a> PollLoop<'a> {
@@ -144,6 +151,8 @@ impl<'a> PollLoop<'a> {
             headers: Vec::new(),
             told_at: Instant::now(),
             told: HashMap::new(),
+            stalled: HashMap::new(),
+            broken: None,
         })
     }
 
@@ -216,7 +225,7 @@ impl<'a> PollLoop<'a> {
             let error = Error::new(ErrorKind::Environment, Stage::Consume, "consumer failed for good", reason);
             return Ok(Some(Ended::Rebuild(error)));
         }
-        Ok(None)
+        Ok(self.broken.take().map(Ended::Rebuild))
     }
 
     fn group_events(&mut self) {
@@ -328,14 +337,26 @@ impl<'a> PollLoop<'a> {
             let fetched: Vec<_> = self.fetched.iter().copied().collect();
             self.set_paused(&fetched, true);
         }
-        // A record that slips through here was never taken: its partition is sought back by the resume below.
-        if let Some(Ok(message)) = self.consumer.poll(POLL_WAIT) {
-            let place = self.topic_index.get(message.topic()).map(|topic| (*topic, message.partition()));
-            if let Some(place) = place {
-                self.seeking.entry(place).or_insert(message.offset());
-            }
-        }
+        self.poll_paused();
         Ok(())
+    }
+
+    /// A record that slips through is not taken: its partition is sought back.
+    fn poll_paused(&mut self) {
+        match self.consumer.poll(POLL_WAIT) {
+            Some(Ok(message)) => {
+                let place = self.topic_index.get(message.topic()).map(|topic| (*topic, message.partition()));
+                if let Some(place) = place {
+                    self.seeking.entry(place).or_insert(message.offset());
+                }
+            }
+            Some(Err(error)) => {
+                if let Polled::Rebuild(error) = consumer_error(&error, &self.consumer.context().seldom) {
+                    self.broken = Some(error);
+                }
+            }
+            None => {}
+        }
     }
 
     fn resume_after_writer(&mut self) {
@@ -386,11 +407,7 @@ impl<'a> PollLoop<'a> {
 
     /// Serves callbacks while everything is paused; a record that slips through is fetched again later.
     pub(super) fn keep_membership(&mut self) {
-        if let Some(Ok(message)) = self.consumer.poll(POLL_WAIT)
-            && let Some(topic) = self.topic_index.get(message.topic()).copied()
-        {
-            self.seeking.entry((topic, message.partition())).or_insert(message.offset());
-        }
+        self.poll_paused();
         self.group_events();
     }
 
@@ -412,15 +429,36 @@ impl<'a> PollLoop<'a> {
             }
             topology::crash::point("after_group_offsets");
         }
-        for PartitionEnd { topic, partition, end, is_drained } in self.consumer.context().take_ends() {
+        let running: HashSet<(usize, i32)> = self.lane.running().collect();
+        for PartitionEnd { topic, partition, end, is_fetched, is_drained } in self.consumer.context().take_ends() {
             let Some(index) = self.topic_index.get(&topic).copied() else { continue };
             let place = (index, partition);
+            self.note_stall(place, is_fetched || !running.contains(&place));
+            if end < 0 {
+                continue;
+            }
             if let Some(next_offset) = self.lane.committed(index, partition) {
                 let is_done =
                     is_drained && self.lane.is_settled(index, partition) && !self.seeking.contains_key(&place);
                 let records = if is_done { 0 } else { (end - next_offset).max(0) };
                 self.observer.lag(&topic, partition, records);
             }
+        }
+    }
+
+    /// librdkafka says once that it fetches a partition no more because its offset is not in the log (rule L7). If that word is lost, as when the
+    /// partition is paused at that moment, it would stand still for ever.
+    fn note_stall(&mut self, place: (usize, i32), is_well: bool) {
+        let is_ours = self.fetched.contains(&place);
+        if is_well || !is_ours || self.seeking.contains_key(&place) || self.checking.contains_key(&place) {
+            self.stalled.remove(&place);
+            return;
+        }
+        let times = self.stalled.entry(place).or_default();
+        *times += 1;
+        if *times >= STALLED_MAX {
+            let detail = format!("{} partition {} is not fetched", self.topics[place.0], place.1);
+            self.broken = Some(Error::new(ErrorKind::Environment, Stage::Consume, "consumer stands still", detail));
         }
     }
 

@@ -21,13 +21,17 @@ pub const OUTBOX: &str = "tidelock_outbox";
 pub const ORIGIN: &str = "tidelock_origin";
 
 /// `code` of a held half of a key change that waits for its other half (rule B5).
-pub(crate) const HALF_WAITS: &str = "half-waits";
+pub(crate) const DELETE_HALF_WAITS: &str = "delete-half-waits";
+
+/// Code of a create half that waits for its other half.
+pub(crate) const CREATE_HALF_WAITS: &str = "create-half-waits";
 
 /// Code of a create half that waits for the row it moves (rule B3).
 pub(crate) const HALF_LACKS_ROW: &str = "half-lacks-row";
 
 /// `retry_at_ms` of a row that waits behind another one.
 pub(crate) const NOT_DUE: i64 = i64::MAX;
+
 /// `waits_for` of a queued delete: after it its key has no row, so that what waits before it need not be written at all.
 pub(crate) const QUEUED_DELETE: &str = "delete";
 /// State of a dead row that is to be tried again, in its turn: `dlq replay` sets it, the lane that owns the partition executes it.
@@ -184,6 +188,8 @@ pub struct Statements {
     pub topic_known: String,
     /// Rule A6: pipeline, direction, topic → partition, next_offset, generation.
     pub topic_progress: String,
+    /// Rule B5: pipeline, direction, topic → partition, next_offset, generation, marks.
+    pub topic_marks: String,
     /// Rule A6: pipeline, direction, topic, timestamp, waits_for → held rows from before it that may still be applied and wait for
     /// something else.
     pub topic_held: String,
@@ -234,7 +240,7 @@ pub struct Statements {
     pub held_wanted: String,
     /// All that waits for something is due (rule H2): waits_for.
     pub held_wake: String,
-    /// Rule B5: pipeline, direction, entity, waits_for → halves of this key change that are held and not dead.
+    /// Rule B5: pipeline, direction, entity, waits_for, key_hash → halves of this key change with another key that are held and not dead.
     pub held_halves: String,
     /// pipeline, direction, pair → state, locked.
     pub moved_read: String,
@@ -287,6 +293,9 @@ impl Statements {
             )),
             topic_progress: text(&format!(
                 "SELECT [partition], [next_offset], [generation] FROM [tidelock_progress] {WHERE_DIRECTION} AND [topic] = {{name}}"
+            )),
+            topic_marks: text(&format!(
+                "SELECT [partition], [next_offset], [generation], [marks] FROM [tidelock_progress] {WHERE_DIRECTION} AND [topic] = {{name}}"
             )),
             topic_held: text(&format!(
                 "SELECT COUNT(*) FROM [tidelock_held] {WHERE_DIRECTION} AND [topic] = {{name}} AND [state] IN ('parked', 'queued', 'replay') \
@@ -357,7 +366,7 @@ impl Statements {
             ),
             held_halves: text(&format!(
                 "SELECT COUNT(*) FROM [tidelock_held] {WHERE_DIRECTION} AND [entity] = {{name}} AND [waits_for] = {{name}} \
-                 AND [state] IN ('parked', 'queued', 'replay')"
+                 AND [key_hash] <> {{i64}} AND [state] IN ('parked', 'queued', 'replay')"
             )),
             moved_read: text(&format!("SELECT [state] FROM [tidelock_moved] {WHERE_PAIR}{{lock}}")),
             moved_take: text(&format!("DELETE FROM [tidelock_moved] {WHERE_PAIR}")),
@@ -408,17 +417,16 @@ pub(crate) fn words_text(dialect: &dyn Dialect, pairs: usize) -> String {
     expand(dialect, &format!("SELECT [pair], [state] FROM [tidelock_moved] {WHERE_DIRECTION} AND [pair] IN ({pairs})"))
 }
 
-/// Halves of key changes that are tried in vain wait on (rule B5): first delay, last, last again, first again in ms, task,
-/// waits_for… The delay is that of [`super::writer::HeldLimits`].
-pub(crate) fn postpone_text(dialect: &dyn Dialect, halves: usize) -> String {
-    let halves = vec!["{name}"; halves].join(", ");
+/// Parked rows wait on, as after a try (rule B5): first delay, last, last again, first again in ms, task, (offset, ordinal)… The delay is that
+/// of [`super::writer::HeldLimits`].
+pub(crate) fn postpone_text(dialect: &dyn Dialect, rows: usize) -> String {
+    let rows = vec!["([offset] = {i64} AND [ordinal] = {i32})"; rows].join(" OR ");
     let age = "({now} - [first_failed_at_ms])";
     expand(
         dialect,
         &format!(
             "UPDATE [tidelock_held] SET [attempts] = [attempts] + 1, [retry_at_ms] = {{now}} + CASE WHEN {age} + {{i64}} > {{i64}} \
-             THEN {{i64}} ELSE {age} + {{i64}} END WHERE {{task}} AND [waits_for] IN ({halves}) AND [state] = 'parked' \
-             AND [code] = '{HALF_WAITS}' AND [retry_at_ms] <= {{now}}"
+             THEN {{i64}} ELSE {age} + {{i64}} END WHERE {{task}} AND ({rows}) AND [state] = 'parked' AND [retry_at_ms] <= {{now}}"
         ),
     )
 }

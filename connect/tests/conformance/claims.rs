@@ -158,8 +158,8 @@ async fn the_first_batch_of_a_generation_is_refused_when_the_target_was_restored
     let new = [claim(&mut writer, "t", 1, 1).await];
     let batch = Builder::new(&old, &tables).upsert(0, &[n(1), t("a")]).upsert(0, &[n(2), t("b")]).finish();
     apply(&mut writer, &mut old, &batch).await;
-    let record = FirstRecord::from(Waits { key_schema: Some(8), timestamp_ms: 1 });
-    let progress = writer.topic_progress(&new[0].task, &record).await.unwrap();
+    let record = FirstRecord::from(Waits { key_schema: Some(8), timestamp_ms: 1, half: None });
+    let progress = writer.topic_progress(&new[0].task, Some(&record)).await.unwrap();
     let mut first = Builder::new(&new, &tables).upsert(0, &[n(1), t("later")]).finish();
     first.spans[0].passed = Some(Arc::new(Passed { record, progress, waited_for_held: true }));
     // when the target is restored to where partition 0 was at 1, then the record of partition 1 does not overtake,
@@ -263,7 +263,7 @@ async fn records_that_are_read_again_are_held_again(target: &mut Target) {
 
 /// A record that waits; without a time it waits for all.
 fn first_record(timestamp_ms: i64, other_half: Option<&str>) -> FirstRecord {
-    FirstRecord { waits: Waits { key_schema: None, timestamp_ms }, other_half: other_half.map(Into::into) }
+    FirstRecord { waits: Waits { timestamp_ms, ..Waits::default() }, other_half: other_half.map(Into::into) }
 }
 
 async fn what_a_topic_s_rows_and_held_rows_say_is_read_for_all_its_partitions(target: &mut Target) {
@@ -276,7 +276,7 @@ async fn what_a_topic_s_rows_and_held_rows_say_is_read_for_all_its_partitions(ta
     let mut batch = Builder::new(&claims, &tables).upsert(0, &[n(1), t("ann")]).finish();
     batch.spans[1].generation = waits;
     apply(&mut writer, &mut claims, &batch).await;
-    let said = writer.topic_progress(&task("t", 1), &first_record(-1, None)).await.unwrap();
+    let said = writer.topic_progress(&task("t", 1), Some(&first_record(-1, None))).await.unwrap();
     let mut rows: Vec<_> = said.partitions.iter().map(|row| (row.partition, row.next_offset, row.generation)).collect();
     rows.sort_by_key(|row| row.0);
     assert_eq!(rows, [(0, 1, Generation::parse("partitions=1 key=7")), (1, 0, waits)]);
@@ -306,19 +306,19 @@ async fn what_a_topic_s_rows_and_held_rows_say_is_read_for_all_its_partitions(ta
         target.run(&[row.as_str()]).await;
     }
     assert_eq!(
-        writer.topic_progress(&task("t", 1), &first_record(-1, None)).await.unwrap().held,
+        writer.topic_progress(&task("t", 1), Some(&first_record(-1, None))).await.unwrap().held,
         5,
         "those that may still be applied, whatever they wait for"
     );
     assert_eq!(
-        writer.topic_progress(&task("t", 1), &first_record(4, None)).await.unwrap().held,
+        writer.topic_progress(&task("t", 1), Some(&first_record(4, None))).await.unwrap().held,
         3,
         "those from before that time"
     );
     let other_half = first_record(4, Some("move:3"));
     target.run(&["UPDATE tidelock_held SET waits_for = 'move:3' WHERE code = 'half-waits' AND timestamp_ms = 3"]).await;
     assert_eq!(
-        writer.topic_progress(&task("t", 1), &other_half).await.unwrap().held,
+        writer.topic_progress(&task("t", 1), Some(&other_half)).await.unwrap().held,
         2,
         "not the other half of the record that waits"
     );

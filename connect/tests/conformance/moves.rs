@@ -175,6 +175,33 @@ async fn a_half_does_not_give_up_while_its_other_half_queues_behind_a_held_row(t
     assert_eq!(target.rows(ALL).await, ["2|new|mine"]);
 }
 
+async fn of_halves_that_parked_at_the_same_moment_the_one_that_left_no_word_is_tried(target: &mut Target) {
+    // Given both halves parked, each before it could see the other's word, and the word of one of them,
+    let tables = users(target).await;
+    let mut writer = target.writer(&tables);
+    let mut claims = [claim(&mut writer, "t", 0, 1).await, claim(&mut writer, "t", 1, 1).await];
+    let mut builder = Builder::new(&claims, &tables);
+    delete_half(&mut builder);
+    apply(&mut writer, &mut claims, &builder.finish()).await;
+    let mut builder = Builder::new(&claims, &tables);
+    target.run(&["CREATE TABLE word AS SELECT * FROM tidelock_moved", "DELETE FROM tidelock_moved"]).await;
+    create_half_on(&mut builder, 1, t("new"));
+    apply(&mut writer, &mut claims, &builder.finish()).await;
+    target
+        .run(&["DELETE FROM tidelock_moved", "INSERT INTO tidelock_moved SELECT * FROM word", "DROP TABLE word"])
+        .await;
+    let codes = "SELECT code FROM tidelock_held WHERE state = 'parked' ORDER BY 1";
+    assert_eq!(target.rows(codes).await, ["create-half-waits", "delete-half-waits"]);
+    // when both are due, then one of them is put off and the other is tried.
+    target.run(&["UPDATE tidelock_held SET retry_at_ms = 0"]).await;
+    let due = writer.due_held(&claims, 10).await.unwrap();
+    let lacks: Vec<(i32, bool)> = due.iter().map(|row| (row.task.partition, row.lacks_half.is_some())).collect();
+    assert_eq!(lacks, [(0, true), (1, false)]);
+    writer.postpone_held(&due[..1]).await.unwrap();
+    let due = writer.due_held(&claims, 10).await.unwrap();
+    assert_eq!(due.iter().map(|row| row.task.partition).collect::<Vec<_>>(), [1]);
+}
+
 async fn halves_that_wait_are_put_off_together_until_the_other_half_has_come(target: &mut Target) {
     let tables = users(target).await;
     let (mut first, mut second) = (target.writer(&tables), target.writer(&tables));
@@ -193,7 +220,7 @@ async fn halves_that_wait_are_put_off_together_until_the_other_half_has_come(tar
     // and it alone is put off, as by a try.
     first.postpone_held(&due[..1]).await.unwrap();
     let states = "SELECT code, attempts FROM tidelock_held WHERE retry_at_ms > first_failed_at_ms ORDER BY 1";
-    assert_eq!(target.rows(states).await, ["half-waits|2"]);
+    assert_eq!(target.rows(states).await, ["delete-half-waits|2"]);
     assert_eq!(first.due_held(&old_lane, 10).await.unwrap().len(), 1);
     // When the other half has come, it is worth a try.
     let mut builder = Builder::new(&new_lane, &tables);
@@ -454,7 +481,7 @@ async fn goes_on_with_room(target: &mut Target, tables: &SinkTableSet, claims: [
         (_, 0) => create_half(builder, t("new")),
         _ => drop(builder.upsert(0, &[n(2), t("later")])),
     };
-    let due = "UPDATE tidelock_held SET retry_at_ms = 0 WHERE code = 'half-waits'";
+    let due = "UPDATE tidelock_held SET retry_at_ms = 0 WHERE code LIKE '%-half-waits'";
     target.run(&[due]).await;
     settle(&mut writer, &[other], tables, later).await;
     assert_eq!(target.rows(ALL).await, ["2|later|mine"]);
@@ -566,6 +593,7 @@ conformance!(
     a_half_whose_other_half_never_comes_gives_up_in_the_end,
     a_half_does_not_give_up_while_its_other_half_queues_behind_a_held_row,
     halves_that_wait_are_put_off_together_until_the_other_half_has_come,
+    of_halves_that_parked_at_the_same_moment_the_one_that_left_no_word_is_tried,
     a_create_half_that_lacks_a_parent_lets_the_delete_half_move_the_row,
     a_delete_half_that_children_hold_back_is_still_known_by_its_pair,
     a_half_that_dies_lets_the_other_do_its_own_part,

@@ -117,7 +117,12 @@ impl Broker {
     pub fn topic_ends(&self, topic: usize) -> Vec<PartitionEnds> {
         let partitions = 0..self.logs[topic].len() as i32;
         partitions
-            .map(|partition| PartitionEnds { partition, low: 0, high: self.end_of_records((topic, partition)) })
+            .map(|partition| PartitionEnds {
+                partition,
+                low: 0,
+                high: self.end_of_records((topic, partition)),
+                is_stable: true,
+            })
             .collect()
     }
 

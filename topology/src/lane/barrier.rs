@@ -45,7 +45,7 @@ impl Barrier {
         let Some(ends) = &self.ends else {
             return Err("the brokers have not told where the partitions end".to_owned());
         };
-        let Waits { key_schema, timestamp_ms } = self.record.waits;
+        let Waits { key_schema, timestamp_ms, .. } = self.record.waits;
         let is_first = mine.grown_from == 0 && mine.key_schema.is_none();
         // New partitions share no key with each other, as long as their keys have the same schema.
         let is_peer = |other: &PartitionEnds| mine.grown_from > 0 && other.partition >= mine.grown_from;
@@ -89,12 +89,18 @@ pub(super) fn waiting(key: &TaskKey, obstacle: &str) -> Error {
 mod tests {
     use super::*;
     use crate::ledger::PartitionProgress;
+    use crate::marks::Marks;
 
     fn ends(high: &[i64]) -> Option<Vec<PartitionEnds>> {
         Some(
             high.iter()
                 .enumerate()
-                .map(|(partition, high)| PartitionEnds { partition: partition as i32, low: 0, high: *high })
+                .map(|(partition, high)| PartitionEnds {
+                    partition: partition as i32,
+                    low: 0,
+                    high: *high,
+                    is_stable: true,
+                })
                 .collect(),
         )
     }
@@ -104,6 +110,7 @@ mod tests {
             partition: *partition,
             next_offset: *next_offset,
             generation: *generation,
+            marks: Marks::default(),
         };
         TopicProgress { partitions: rows.iter().map(row).collect(), held }
     }
@@ -113,7 +120,7 @@ mod tests {
     }
 
     fn record(id: u32, timestamp_ms: i64) -> Waits {
-        Waits { key_schema: Some(id), timestamp_ms }
+        Waits { key_schema: Some(id), timestamp_ms, half: None }
     }
 
     fn waits(generation: Generation, id: u32, timestamp_ms: i64) -> Generation {

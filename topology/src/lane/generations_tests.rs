@@ -7,12 +7,18 @@ use crate::driver::{KnownSchemas, TestBytes, TestDecoder, TestDirection, TestRec
 use crate::generation::{Generation, Waits};
 use crate::lane::{Rejection, Reply, Taken};
 use crate::ledger::{Claim, ClaimReply, ClaimRequest, LedgerRow, PartitionProgress};
+use crate::marks::Marks;
 use crate::observe::Silent;
 use crate::pipeline::Pipeline;
 
 /// Another partition has passed all that it held.
 fn others_passed(lane: &Lane) -> TopicProgress {
-    let row = |partition, next_offset| PartitionProgress { partition, next_offset, generation: generation_of(lane) };
+    let row = |partition, next_offset| PartitionProgress {
+        partition,
+        next_offset,
+        generation: generation_of(lane),
+        marks: Marks::default(),
+    };
     TopicProgress { partitions: vec![row(0, 3), row(1, 5)], held: 0 }
 }
 
@@ -76,7 +82,7 @@ fn waiting_lane() -> (Lane, TaskKey, FirstRecord) {
     let_claim(&mut lane, 3);
     assert!(is_started(&commands(&mut lane)));
     assert!(matches!(offer(&mut lane, 3, &record(8)), Taken::Ignored), "it waits");
-    let ends = [(0, 9), (1, 5)].map(|(partition, high)| PartitionEnds { partition, low: 0, high });
+    let ends = [(0, 9), (1, 5)].map(|(partition, high)| PartitionEnds { partition, low: 0, high, is_stable: true });
     lane.topic_ends(0, 0, Some(ends.to_vec()));
     let told = lane.seal().expect("the word that it waits");
     lane.reply(Reply::Applied { batch: told, applied: Default::default(), claims: Vec::new(), seconds: 0.0 });

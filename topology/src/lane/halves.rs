@@ -1,19 +1,24 @@
 //! Halves of key changes whose other half will not come (rule B5): it was filtered, was discarded, or lies before the start of its partition.
 //!
 //! Nobody says so. But both halves are written at the same moment: when one has waited for a while, the other is in the log or never will
-//! be. So the writer asks where all partitions of the topic end, and when the ledger says that all of them are applied that far, the other
-//! half was met or will not come. A partition that waits at a younger record (rule A6) has applied what is older.
+//! be. So the writer asks where all partitions of the topic end (a *look*). When the ledger says that a partition is applied that far, or
+//! that it has passed the source's position that both halves have, the other half was met there or is in another one. A partition that waits
+//! at a younger record (rule A6) has applied what is older.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 
 use super::message::{PartitionEnds, Reply};
 use super::writer::Writer;
+use crate::batch::ChangeBatch;
 use crate::error::Error;
-use crate::generation::{FirstRecord, Waits};
-use crate::ledger::{TaskKey, TopicProgress};
+use crate::generation::half_hash;
+use crate::ledger::{PartitionProgress, TaskKey, TopicProgress};
 use crate::moves::WAIT_ATTEMPTS_MAX;
 use crate::mutation;
+use crate::pipeline::Pushed;
+use crate::raw::RawRecord;
+use crate::record::{Slot, Source};
 use crate::sink::HeldRow;
 
 /// How long a half has waited at least when it is asked where the partitions end: producers send to different brokers, and try again.
@@ -21,6 +26,9 @@ const SETTLED_MS: i64 = 30_000;
 
 /// A question that was not answered for so long is asked again.
 const ASK_AGAIN_US: u64 = 10_000_000;
+
+/// Looks at one topic. A partition that lags makes them pile up, one in half a minute at most; then the last ones answer for many rows.
+const LOOKS_MAX: usize = 100;
 
 /// One look at a topic.
 #[derive(Debug)]
@@ -30,98 +38,146 @@ struct Look {
     ends: Option<Vec<PartitionEnds>>,
 }
 
-/// What is known of one topic.
+/// What the writer knows about topics with halves that wait for long: looks, the oldest first. What is no further than needed is passed first.
 #[derive(Debug, Default)]
-struct Topic {
-    /// The look that is under way.
-    look: Option<Look>,
-    /// When the last look was asked whose ends are all applied by now.
-    passed_at_us: Option<u64>,
-}
-
-/// What the writer knows about topics with halves that wait for long.
-#[derive(Debug, Default)]
-pub(super) struct Halves(HashMap<Arc<str>, Topic>);
+pub(super) struct Halves(HashMap<Arc<str>, VecDeque<Look>>);
 
 impl Halves {
-    /// The target may have gone back: what it had applied may not be applied any more.
-    pub(super) fn forget_all(&mut self) {
-        self.0.clear();
-    }
-
     /// An answer of the brokers.
     pub(super) fn ends(&mut self, topic: &str, ends: Vec<PartitionEnds>) {
-        if let Some(look) = self.0.get_mut(topic).and_then(|topic| topic.look.as_mut()) {
+        if let Some(look) = self.0.get_mut(topic).and_then(VecDeque::back_mut)
+            // Behind an open transaction may be what a committed one has sent: asked again.
+            && ends.iter().all(|end| end.is_stable)
+        {
             // Only the first answer: what comes later in the log is for those that wait by then.
             look.ends.get_or_insert(ends);
         }
     }
 }
 
+/// A half, as far as it decides where its other half may be.
+struct Half<'a> {
+    row: &'a HeldRow,
+    waits_for: &'a str,
+    source: Source,
+}
+
 /// It had waited long enough when this was asked.
 fn had_settled(row: &HeldRow, asked_at_us: u64, now_us: u64) -> bool {
     let since_ms = i64::try_from(now_us.saturating_sub(asked_at_us) / 1000).unwrap_or(i64::MAX);
-    row.waiting_ms - since_ms >= SETTLED_MS
+    row.waiting_ms.saturating_sub(since_ms) >= SETTLED_MS
 }
 
-/// All records before this time, of Kafka's milliseconds, that the log had when `ends` were asked are applied; all of them: `i64::MAX`.
-fn applied_before_ms(ends: &[PartitionEnds], progress: &TopicProgress) -> i64 {
-    let before = |end: &PartitionEnds| match progress.partitions.iter().find(|row| row.partition == end.partition) {
-        None if end.low == end.high => i64::MAX,
-        Some(row) if row.next_offset >= end.high => i64::MAX,
-        Some(row) => row.generation.waits.map_or(i64::MIN, |waits| waits.timestamp_ms),
-        None => i64::MIN,
-    };
-    ends.iter().map(before).min().unwrap_or(i64::MIN)
+/// The other half is not in what is left of this partition.
+fn has_passed(half: &Half<'_>, end: &PartitionEnds, row: Option<&PartitionProgress>) -> bool {
+    if end.low == end.high {
+        return true;
+    }
+    let Some(row) = row else { return false };
+    if row.next_offset >= end.high || row.marks.is_past(&half.source) {
+        return true;
+    }
+    row.generation.waits.is_some_and(|waits| {
+        let is_younger = waits.timestamp_ms < 0 || waits.timestamp_ms > half.row.timestamp_ms;
+        is_younger && waits.half != Some(half_hash(half.waits_for))
+    })
+}
+
+/// The other half is in no partition.
+fn is_alone(half: &Half<'_>, ends: &[PartitionEnds], progress: &TopicProgress) -> bool {
+    let row_of = |end: &PartitionEnds| progress.partitions.iter().find(|row| row.partition == end.partition);
+    !ends.is_empty() && ends.iter().all(|end| has_passed(half, end, row_of(end)))
 }
 
 impl Writer {
     /// Which of these rows are halves whose other half will not come.
     pub(super) async fn find_alone(&mut self, due: &[HeldRow]) -> Result<Vec<bool>, Error> {
-        let mut alone = vec![false; due.len()];
         if mutation::is_active(mutation::GIVE_UP_EARLY) {
             return Ok(due.iter().map(|row| row.lacks_half.is_some()).collect());
         }
-        let waits_long = |row: &HeldRow| row.lacks_half.is_some() && row.attempts >= WAIT_ATTEMPTS_MAX;
+        let mut alone = vec![false; due.len()];
+        let waits_long = |row: &HeldRow| {
+            row.lacks_half.is_some() && row.attempts >= WAIT_ATTEMPTS_MAX && row.waiting_ms >= SETTLED_MS
+        };
         let mut rows: Vec<usize> = (0..due.len()).filter(|at| waits_long(&due[*at])).collect();
         rows.sort_by(|a, b| due[*a].task.topic.cmp(&due[*b].task.topic));
         for of_topic in rows.chunk_by(|a, b| due[*a].task.topic == due[*b].task.topic) {
             let task = &due[of_topic[0]].task;
-            let before_ms = self.look(task).await?;
-            let now_us = self.clock.now_us();
-            let topic = self.halves.0.entry(Arc::clone(&task.topic)).or_default();
-            let mut asks = false;
+            // Read each time: the target may have gone back.
+            let progress = self.sink.topic_progress(task, None).await?;
+            let mut is_covered = true;
             for at in of_topic {
                 let row = &due[*at];
-                let had_settled_at = |at_us: Option<u64>| at_us.is_some_and(|at_us| had_settled(row, at_us, now_us));
-                let looked_at_us = topic.look.as_ref().map(|look| look.asked_at_us);
-                alone[*at] = had_settled_at(topic.passed_at_us)
-                    || (had_settled_at(looked_at_us) && row.timestamp_ms < before_ms);
-                asks |= !alone[*at] && row.waiting_ms >= SETTLED_MS && looked_at_us.is_none();
+                let now_us = self.clock.now_us();
+                let looks = self.halves.0.entry(Arc::clone(&task.topic)).or_default();
+                let look = looks.iter().position(|look| had_settled(row, look.asked_at_us, now_us));
+                is_covered &= look.is_some();
+                if look.is_none_or(|look| looks[look].ends.is_none()) {
+                    continue;
+                }
+                let (Some(source), Some(waits_for)) = (self.source_of(row).await, row.lacks_half.as_deref()) else {
+                    continue;
+                };
+                let looks = self.halves.0.entry(Arc::clone(&task.topic)).or_default();
+                let ends = look.and_then(|look| looks.get(look)).and_then(|look| look.ends.as_ref());
+                alone[*at] = ends.is_some_and(|ends| is_alone(&Half { row, waits_for, source }, ends, &progress));
             }
-            let is_overdue = |look: &Look| look.ends.is_none() && now_us >= look.asked_at_us + ASK_AGAIN_US;
-            if asks || topic.look.as_ref().is_some_and(is_overdue) {
-                topic.look = Some(Look { asked_at_us: now_us, ends: None });
-                // The other half may be gone: then nobody needs the answer.
-                let _ = self.replies.send(Reply::AskEnds(task.clone()));
-            }
+            self.look_again(task, is_covered, &progress);
         }
         Ok(alone)
     }
 
-    /// Before which time everything is applied that the topic held when the look under way was asked. The look ends when that is all.
-    async fn look(&mut self, task: &TaskKey) -> Result<i64, Error> {
-        let topic = self.halves.0.entry(Arc::clone(&task.topic)).or_default();
-        let Some(Look { asked_at_us, ends: Some(ends) }) = &topic.look else { return Ok(i64::MIN) };
-        // Held rows do not matter here.
-        let nothing = FirstRecord::from(Waits { key_schema: None, timestamp_ms: 0 });
-        let progress = self.sink.topic_progress(task, &nothing).await?;
-        let before_ms = applied_before_ms(ends, &progress);
-        if before_ms == i64::MAX {
-            topic.passed_at_us = Some(*asked_at_us);
-            topic.look = None;
+    /// Asks where the topic ends, if some row needs that or an answer is overdue. Of looks that are passed the last one is kept.
+    fn look_again(&mut self, task: &TaskKey, is_covered: bool, progress: &TopicProgress) {
+        let now_us = self.clock.now_us();
+        let looks = self.halves.0.entry(Arc::clone(&task.topic)).or_default();
+        let is_at = |end: &PartitionEnds| {
+            let row = progress.partitions.iter().find(|row| row.partition == end.partition);
+            end.low == end.high || row.is_some_and(|row| row.next_offset >= end.high)
+        };
+        let is_over = |look: &Look| look.ends.as_ref().is_some_and(|ends| ends.iter().all(is_at));
+        while looks.get(1).is_some_and(is_over) {
+            looks.pop_front();
         }
-        Ok(before_ms)
+        let asks = match looks.back_mut() {
+            Some(Look { asked_at_us, ends: None }) => {
+                let is_overdue = now_us >= *asked_at_us + ASK_AGAIN_US;
+                if is_overdue {
+                    *asked_at_us = now_us;
+                }
+                is_overdue
+            }
+            Some(last) if is_covered || now_us < last.asked_at_us + SETTLED_MS as u64 * 1000 => false,
+            _ => {
+                if looks.len() >= LOOKS_MAX {
+                    looks.pop_back();
+                }
+                looks.push_back(Look { asked_at_us: now_us, ends: None });
+                true
+            }
+        };
+        if asks {
+            // Nobody listens any more: then nobody needs the answer.
+            let _ = self.replies.send(Reply::AskEnds(task.clone()));
+        }
+    }
+
+    /// Where the change of this row is in the source's log.
+    async fn source_of(&mut self, row: &HeldRow) -> Option<Source> {
+        let topic = self.pipeline.topics().iter().position(|topic| *topic.name == *row.task.topic)?;
+        let raw = RawRecord {
+            topic,
+            offset: row.id.offset,
+            timestamp_ms: row.timestamp_ms,
+            key: row.key.as_deref(),
+            value: row.value.as_deref(),
+            headers: &row.headers,
+        };
+        let mut batch = ChangeBatch::default();
+        while let Pushed::SchemaNeeded(id) = self.pipeline.look_at(Slot(0), &raw, &mut batch) {
+            (self.fetch_schema)(id).await.ok()?;
+        }
+        batch.records.first().map(|record| record.source)
     }
 }
 
@@ -129,52 +185,93 @@ impl Writer {
 mod tests {
     use super::*;
     use crate::batch::HeldId;
-    use crate::generation::Generation;
-    use crate::ledger::PartitionProgress;
+    use crate::generation::{Generation, Waits};
+    use crate::marks::Marks;
+    use crate::record::{Position, Record};
 
-    fn progress(rows: &[(i32, i64, Option<i64>)]) -> TopicProgress {
-        let waits = |timestamp_ms| Waits { key_schema: None, timestamp_ms };
-        let row = |(partition, next_offset, waits_at): &(i32, i64, Option<i64>)| PartitionProgress {
-            partition: *partition,
-            next_offset: *next_offset,
-            generation: Generation { waits: waits_at.map(waits), ..Generation::default() },
-        };
-        TopicProgress { partitions: rows.iter().map(row).collect(), held: 0 }
+    const PAIR: &str = "move:1";
+
+    fn row() -> HeldRow {
+        HeldRow {
+            task: TaskKey { pipeline: "p".into(), direction: "a→b".into(), topic: "t".into(), partition: 0 },
+            id: HeldId { offset: 1, ordinal: 0 },
+            attempts: WAIT_ATTEMPTS_MAX,
+            waiting_ms: 90_000,
+            lacks_half: Some(PAIR.into()),
+            key: None,
+            value: None,
+            headers: Vec::new(),
+            timestamp_ms: 50,
+        }
     }
 
-    fn ends(high: &[i64]) -> Vec<PartitionEnds> {
-        (0..).zip(high).map(|(partition, high)| PartitionEnds { partition, low: 0, high: *high }).collect()
+    fn source(position: u64, committed_at_us: i64) -> Source {
+        Source { identity: 7, position: Some(Position(1, position, 0)), committed_at_us, ..Source::default() }
+    }
+
+    /// Partitions 0 and 1 end at 5 and 9; the ledger has partition 0 at 5, and of partition 1 this.
+    fn alone(of_one: Option<PartitionProgress>) -> bool {
+        let ends = [(0, 5), (1, 9)].map(|(partition, high)| PartitionEnds { partition, low: 0, high, is_stable: true });
+        let partitions = [Some(at(0, 5)), of_one].into_iter().flatten().collect();
+        let row = row();
+        let half = Half { row: &row, waits_for: PAIR, source: source(40, 4_000) };
+        is_alone(&half, &ends, &TopicProgress { partitions, held: 0 })
+    }
+
+    fn at(partition: i32, next_offset: i64) -> PartitionProgress {
+        PartitionProgress { partition, next_offset, generation: Generation::default(), marks: Marks::default() }
+    }
+
+    fn waits(timestamp_ms: i64, half: Option<u64>) -> PartitionProgress {
+        let waits = Some(Waits { timestamp_ms, half, ..Waits::default() });
+        PartitionProgress { generation: Generation { waits, ..Generation::default() }, ..at(1, 3) }
+    }
+
+    fn marked(source: Source) -> PartitionProgress {
+        let mut row = at(1, 3);
+        row.marks.note(&Record { source, ..Record::default() }.source, 0);
+        row
     }
 
     #[test]
-    fn everything_is_applied_when_every_partition_is_as_far_as_its_log_was() {
-        assert_eq!(applied_before_ms(&ends(&[5, 9]), &progress(&[(0, 5, None), (1, 10, None)])), i64::MAX);
-        assert_eq!(applied_before_ms(&ends(&[5, 9]), &progress(&[(0, 5, None), (1, 8, None)])), i64::MIN);
-        assert_eq!(applied_before_ms(&ends(&[5, 9]), &progress(&[(0, 5, None)])), i64::MIN, "nobody has begun it");
-        assert_eq!(applied_before_ms(&ends(&[5, 0]), &progress(&[(0, 5, None)])), i64::MAX, "it was empty");
-        assert_eq!(applied_before_ms(&[], &progress(&[])), i64::MIN, "nothing is known");
+    fn a_half_is_alone_when_every_partition_is_as_far_as_its_log_was() {
+        assert!(alone(Some(at(1, 9))));
+        assert!(!alone(Some(at(1, 8))));
+        assert!(!alone(None), "nobody has begun it");
+    }
+
+    #[test]
+    fn a_partition_that_has_passed_the_halfs_position_does_not_hold_the_other_half() {
+        assert!(alone(Some(marked(source(41, 4_000)))));
+        assert!(!alone(Some(marked(source(40, 4_000)))), "it may be the next record");
+        assert!(!alone(Some(marked(source(41, 3_999)))), "another log, before positions began anew");
+        assert!(!alone(Some(marked(Source { identity: 8, ..source(41, 4_000) }))), "another server");
     }
 
     #[test]
     fn a_partition_that_waits_for_held_rows_has_applied_what_is_older_than_its_record() {
-        assert_eq!(applied_before_ms(&ends(&[5, 9]), &progress(&[(0, 5, None), (1, 3, Some(70))])), 70);
+        assert!(alone(Some(waits(51, None))));
+        assert!(alone(Some(waits(-1, None))), "it waits for all");
+        assert!(!alone(Some(waits(50, None))));
+        assert!(alone(Some(waits(51, Some(half_hash("move:2"))))));
+        assert!(!alone(Some(waits(51, Some(half_hash(PAIR))))), "that record is the other half");
     }
 
     #[test]
     fn a_look_speaks_for_those_that_had_waited_long_enough_when_it_was_asked() {
-        let row = |waiting_ms| HeldRow {
-            task: TaskKey { pipeline: "p".into(), direction: "a→b".into(), topic: "t".into(), partition: 0 },
-            id: HeldId { offset: 1, ordinal: 0 },
-            attempts: WAIT_ATTEMPTS_MAX,
-            waiting_ms,
-            lacks_half: Some("move:1".into()),
-            key: None,
-            value: None,
-            headers: Vec::new(),
-            timestamp_ms: 0,
-        };
         let (asked_at_us, now_us) = (1_000_000, 61_000_000);
-        assert!(had_settled(&row(SETTLED_MS + 60_000), asked_at_us, now_us));
-        assert!(!had_settled(&row(SETTLED_MS + 59_999), asked_at_us, now_us));
+        assert!(had_settled(&HeldRow { waiting_ms: SETTLED_MS + 60_000, ..row() }, asked_at_us, now_us));
+        assert!(!had_settled(&HeldRow { waiting_ms: SETTLED_MS + 59_999, ..row() }, asked_at_us, now_us));
+    }
+
+    #[test]
+    fn ends_behind_which_a_transaction_is_open_are_asked_again() {
+        let mut halves = Halves::default();
+        halves.0.entry("t".into()).or_default().push_back(Look { asked_at_us: 0, ends: None });
+        let end = |is_stable| PartitionEnds { partition: 0, low: 0, high: 3, is_stable };
+        halves.ends("t", vec![end(true), end(false)]);
+        assert!(halves.0["t"][0].ends.is_none());
+        halves.ends("t", vec![end(true)]);
+        assert!(halves.0["t"][0].ends.is_some());
     }
 }

@@ -15,7 +15,7 @@ use super::task::{Task, TaskState};
 use crate::batch::ChangeBatch;
 use crate::clock::Clock;
 use crate::error::Error;
-use crate::generation::{FirstRecord, Waits, key_schema_of};
+use crate::generation::{FirstRecord, Waits, half_hash, key_schema_of};
 use crate::ledger::{ClaimRequest, TaskKey, TaskSpan};
 use crate::mutation;
 use crate::observe::{LaneObserver, LaneState};
@@ -204,7 +204,8 @@ impl Lane {
                 },
                 Some(_) => None,
             };
-            let waits = Waits { key_schema, timestamp_ms: raw.timestamp_ms };
+            let waits =
+                Waits { key_schema, timestamp_ms: raw.timestamp_ms, half: other_half.as_deref().map(half_hash) };
             self.wait_for_others(slot, FirstRecord { waits, other_half });
             return Taken::Ignored;
         }

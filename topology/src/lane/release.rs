@@ -43,7 +43,7 @@ impl Writer {
         if claims.is_empty() {
             return Next::Continue;
         }
-        let (due, more) = match self.due(&claims).await {
+        let (due, fetched) = match self.due(&claims).await {
             Ok(due) => due,
             Err(error) => {
                 self.sink.disconnect();
@@ -52,13 +52,12 @@ impl Writer {
             }
         };
         if !due.is_empty() {
-            match self.release(&claims, due).await {
+            match self.release(&claims, due, fetched).await {
                 Released::Some => self.is_release_due = true,
                 Released::None => {}
                 Released::Stop(error) => return Next::Stop(Some(error)),
             }
         }
-        self.is_release_due |= more;
         if self.counts_at_once() {
             self.count_held().await;
         }
@@ -70,19 +69,23 @@ impl Writer {
         self.held.parked + self.held.queued < HELD_ROWS_COUNTED_AT_ONCE
     }
 
-    /// Rows that are worth a try. Halves whose other half has left no word are not, unless it will not come (rule B5). True: there are more.
-    async fn due(&mut self, claims: &[Claim]) -> Result<(Vec<Due>, bool), Error> {
+    /// Rows that are worth a try, and how many were due. Halves whose other half has left no word are not, unless it will not come (rule B5).
+    async fn due(&mut self, claims: &[Claim]) -> Result<(Vec<Due>, usize), Error> {
         let due = self.sink.due_held(claims, self.release_rows_max).await?;
-        let is_full = due.len() >= self.release_rows_max;
+        let fetched = due.len();
         let alone = self.find_alone(&due).await?;
         let rows = due.into_iter().zip(alone).map(|(row, is_alone)| Due { row, is_alone });
         let (tried, vain): (Vec<Due>, Vec<Due>) = rows.partition(|due| due.is_alone || due.row.lacks_half.is_none());
-        if vain.is_empty() {
-            return Ok((tried, false));
+        if !vain.is_empty() {
+            let vain: Vec<HeldRow> = vain.into_iter().map(|due| due.row).collect();
+            self.sink.postpone_held(&vain).await?;
+            if fetched >= self.release_rows_max {
+                // There are more behind them. It is not the number of rows that a try failed of, if one did.
+                self.is_release_due = true;
+                self.release_rows_max = (2 * self.release_rows_max).min(self.settings.held_rows_max);
+            }
         }
-        let vain: Vec<HeldRow> = vain.into_iter().map(|due| due.row).collect();
-        self.sink.postpone_held(&vain).await?;
-        Ok((tried, is_full))
+        Ok((tried, fetched))
     }
 
     /// The batch that tries these rows: of each partition in the order of offsets, between partitions in the order of the source, so
@@ -170,7 +173,7 @@ impl Writer {
         Ok(batch)
     }
 
-    async fn release(&mut self, claims: &[Claim], due: Vec<Due>) -> Released {
+    async fn release(&mut self, claims: &[Claim], due: Vec<Due>, fetched: usize) -> Released {
         let rows = due.len();
         let batch = match self.release_batch(claims, due).await {
             Ok(batch) if batch.records.is_empty() && batch.dead.is_empty() => return Released::None,
@@ -206,7 +209,7 @@ impl Writer {
                 }
                 tracing::debug!(direction = %self.settings.direction, rows, %error, "held rows could not be tried; fewer the next time");
                 // As with a deadlock: many rows meet more of what other lanes lock.
-                self.release_rows_max = (rows / 2).max(1);
+                self.release_rows_max = (fetched / 2).max(1);
                 if error.kind != ErrorKind::Transient {
                     self.sink.disconnect();
                 }

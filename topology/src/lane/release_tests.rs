@@ -12,6 +12,7 @@ use crate::error::Error;
 use crate::generation::{FirstRecord, Generation};
 use crate::lane::{PartitionEnds, Reply, Request, Writer};
 use crate::ledger::{Claim, ClaimReply, ClaimRequest, LedgerRow, Owner, PartitionProgress, TaskKey, TopicProgress};
+use crate::marks::Marks;
 use crate::moves::WAIT_ATTEMPTS_MAX;
 use crate::observe::Silent;
 use crate::pipeline::Pipeline;
@@ -66,11 +67,12 @@ impl SinkWriter for OneWaits {
         Ok(HeldCounts { parked: 1, ..HeldCounts::default() })
     }
 
-    async fn topic_progress(&mut self, _: &TaskKey, _: &FirstRecord) -> Result<TopicProgress, Error> {
+    async fn topic_progress(&mut self, _: &TaskKey, _: Option<&FirstRecord>) -> Result<TopicProgress, Error> {
         let row = |(partition, next_offset): (i32, &i64)| PartitionProgress {
             partition,
             next_offset: *next_offset,
             generation: Generation::default(),
+            marks: Marks::default(),
         };
         Ok(TopicProgress { partitions: (0..).zip(&self.0.lock().unwrap().progress).map(row).collect(), held: 0 })
     }
@@ -183,7 +185,9 @@ async fn half_a_key_change_gives_up_only_when_its_other_half_is_in_no_partition(
         headers,
         timestamp_ms: 5,
     };
-    let ends = || [(0, 5), (1, 9)].map(|(partition, high)| PartitionEnds { partition, low: 0, high }).to_vec();
+    let ends = || {
+        [(0, 5), (1, 9)].map(|(partition, high)| PartitionEnds { partition, low: 0, high, is_stable: true }).to_vec()
+    };
     *harness.waiting.lock().unwrap() = Waiting { due: vec![half], progress: [5, 3], ..Waiting::default() };
     // when it is due, then it is put off, and the writer asks where the partitions end,
     assert_eq!(harness.release().await, None);
@@ -206,9 +210,14 @@ async fn half_a_key_change_gives_up_only_when_its_other_half_is_in_no_partition(
     // The same answer says nothing of a half that came later,
     harness.waiting.lock().unwrap().due[0].waiting_ms = 29_000;
     assert_eq!(harness.release().await, None);
-    // nor anything when the target may have gone back.
+    // nor anything when the target went back.
     harness.waiting.lock().unwrap().due[0].waiting_ms = 90_000;
     assert_eq!(harness.release().await, Some(true));
-    harness.writer.halves.forget_all();
+    harness.waiting.lock().unwrap().progress[1] = 8;
     assert_eq!(harness.release().await, None);
+    // For one that comes later there is another question, before the first is settled.
+    harness.waiting.lock().unwrap().due[0].waiting_ms = 31_000;
+    harness.clock.advance(Duration::from_secs(30));
+    assert_eq!(harness.release().await, None);
+    assert!(matches!(harness.replies.try_recv(), Ok(Reply::AskEnds(_))));
 }

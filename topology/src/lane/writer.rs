@@ -210,7 +210,7 @@ impl Writer {
 
     /// Rule A6. A target that does not answer is met by the next batch too; the lane asks again.
     async fn tell_topic_progress(&mut self, task: TaskKey, record: FirstRecord) {
-        let progress = self.sink.topic_progress(&task, &record).await;
+        let progress = self.sink.topic_progress(&task, Some(&record)).await;
         if let Err(error) = &progress {
             tracing::debug!(%task, %error, "cannot read the ledger");
             self.sink.disconnect();
@@ -302,7 +302,6 @@ impl Writer {
             match self.sink.claim(&requests).await {
                 Ok(answers) => {
                     self.recovered(attempt);
-                    self.halves.forget_all();
                     for answer in &answers {
                         if let ClaimReply::Claimed(claim) = answer {
                             // Asked anew: the target may have gone back since.

@@ -220,7 +220,7 @@ impl SqlWriter {
                     for change in wanted {
                         let is_halved = leaves_out_any && is_halved(batch, excluded, &change);
                         if is_halved || progress.holding.comes_apart(&self.held, table, batch, &change) {
-                            failed.push(FailedChange { entity, change, error: half_waits() });
+                            failed.push(FailedChange { entity, change, error: half_waits(batch.halves(&change)) });
                         } else if !progress.holding.queue_if_held(&self.held, table, batch, entity, &change) {
                             flowing.push(change);
                         }

@@ -215,20 +215,16 @@ impl SqlWriter {
             None if !counts_held => 0,
             _ => return Err(bug("the count of held rows is no number".to_owned())),
         };
-        let mut partitions = Vec::with_capacity(rows.len());
-        for row in rows {
-            let [Value::I64(partition), Value::I64(next_offset), generation] = row.as_slice() else {
-                return Err(bug(format!("a ledger row of {} has another shape", task.topic)));
-            };
-            let partition =
-                i32::try_from(*partition).map_err(|_| bug(format!("{} has partition {partition}", task.topic)))?;
-            partitions.push(PartitionProgress {
-                partition,
-                next_offset: *next_offset,
-                generation: generation_of(Some(generation)),
-            });
-        }
+        let partitions = rows.iter().map(|row| partition_progress(task, row)).collect::<SqlResult<_>>()?;
         Ok(TopicProgress { partitions, held })
+    }
+
+    /// Progress and marks of a topic's partitions (rule B5).
+    pub(super) async fn read_topic_marks(&mut self, task: &TaskKey) -> SqlResult<TopicProgress> {
+        let text = self.statements.topic_marks.clone();
+        let rows = self.session().query(&text, &task_values(task)[..3]).await?;
+        let partitions = rows.iter().map(|row| partition_progress(task, row)).collect::<SqlResult<_>>()?;
+        Ok(TopicProgress { partitions, held: 0 })
     }
 
     /// A claim that waited out the lock timeout ends the session that holds the row, if it may (rule L10).
@@ -250,6 +246,19 @@ impl SqlWriter {
             let _ = session.terminate(*backend).await;
         }
     }
+}
+
+/// A row of a topic's ledger: partition, next_offset, generation, and marks if they were asked for.
+fn partition_progress(task: &TaskKey, row: &[Value]) -> SqlResult<PartitionProgress> {
+    let [Value::I64(partition), Value::I64(next_offset), generation, rest @ ..] = row else {
+        return Err(bug(format!("a ledger row of {} has another shape", task.topic)));
+    };
+    let partition = i32::try_from(*partition).map_err(|_| bug(format!("{} has partition {partition}", task.topic)))?;
+    let marks = match rest {
+        [Value::Bytes(marks)] => Marks::decode(marks).ok_or_else(|| unreadable(task))?,
+        _ => Marks::default(),
+    };
+    Ok(PartitionProgress { partition, next_offset: *next_offset, generation: generation_of(Some(generation)), marks })
 }
 
 fn unreadable(task: &TaskKey) -> SqlError {

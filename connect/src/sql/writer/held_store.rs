@@ -14,7 +14,7 @@ use super::told::Told;
 use super::{Failure, SinkTable, SqlWriter, json};
 use crate::sql::connection::SqlConnection;
 use crate::sql::error::{SqlError, SqlResult};
-use crate::sql::statements::{HALF_WAITS, NOT_DUE, REPLAY, counts_text, due_text};
+use crate::sql::statements::{NOT_DUE, REPLAY, counts_text, due_text};
 
 /// Cells of one row of `tidelock_held`, in the order of its columns.
 struct Stored<'a> {
@@ -243,12 +243,11 @@ impl SqlWriter {
             if let (1.., Some(Value::I64(age_ms))) = (due.attempts, age) {
                 due.waiting_ms = age_ms;
             }
-            if let (Some(Value::Text(state)), Some(Value::Text(code))) = (&state, &code)
-                && let (Some(Value::Text(waits_for)), Some(Value::Text(entity))) = (waits_for, entity)
-                && state == HeldState::Parked.name()
-                && code == HALF_WAITS
+            if let (Some(Value::Text(code)), Some(Value::Text(entity)), Some(Value::Text(waits_for))) =
+                (code, entity, waits_for)
+                && matches!(&state, Some(Value::Text(state)) if state == HeldState::Parked.name())
             {
-                lacking.push(Lacking { row: found.len(), entity, waits_for });
+                lacking.extend(Lacking::new(found.len(), &code, &entity, waits_for));
             }
             if is_replay && !self.replayed.contains(&due.task) {
                 // The lane's memory does not know that it waits: read before the batch that tries it (rule H4).

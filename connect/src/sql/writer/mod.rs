@@ -399,9 +399,12 @@ impl SinkWriter for SqlWriter {
         self.leave(result)
     }
 
-    async fn topic_progress(&mut self, task: &TaskKey, record: &FirstRecord) -> Result<TopicProgress, Error> {
+    async fn topic_progress(&mut self, task: &TaskKey, record: Option<&FirstRecord>) -> Result<TopicProgress, Error> {
         let result = match self.enter().await {
-            Ok(()) => self.read_topic_progress(task, record, true).await,
+            Ok(()) => match record {
+                Some(record) => self.read_topic_progress(task, record, true).await,
+                None => self.read_topic_marks(task).await,
+            },
             Err(error) => Err(error),
         };
         self.leave(result)

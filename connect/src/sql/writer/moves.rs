@@ -12,7 +12,7 @@ use super::held_store::now_ms;
 use super::rows::{MoveNotes, Writing, row_missing};
 use super::tables::EntityTable;
 use crate::sql::error::{SqlError, SqlResult};
-use crate::sql::statements::{HALF_LACKS_ROW, HALF_WAITS};
+use crate::sql::statements::{CREATE_HALF_WAITS, DELETE_HALF_WAITS, HALF_LACKS_ROW};
 
 /// The pair of a half; `None` for whole moves, other changes, and halves that can't know each other.
 pub(crate) fn pair_of(batch: &ChangeBatch, change: &Change) -> Option<String> {
@@ -21,8 +21,9 @@ pub(crate) fn pair_of(batch: &ChangeBatch, change: &Change) -> Option<String> {
 }
 
 /// A half that comes before its other half fails with this.
-pub(crate) fn half_waits() -> SqlError {
-    half_error(HALF_WAITS, "the other half of the key change has not come yet")
+pub(crate) fn half_waits(halves: Halves) -> SqlError {
+    let code = if halves == Halves::Delete { DELETE_HALF_WAITS } else { CREATE_HALF_WAITS };
+    half_error(code, "the other half of the key change has not come yet")
 }
 
 /// The create half has cells that the source did not send, and the row that it needs is not there (rule B3).
@@ -86,7 +87,7 @@ pub(crate) async fn move_one(
         let mut error = half_lacks_row();
         if let WordChange::Leave(word) = plan.word {
             write_word(writing, table, change, &pair, word, true).await?;
-            error = half_waits();
+            error = half_waits(batch.halves(change));
         }
         notes.parked.push(ParkedHalf { change: *change, waits_for: moves::waits_for(&pair).into(), error });
         return Ok(());
@@ -124,9 +125,16 @@ pub(crate) async fn move_one(
 /// True when the other half is held too: behind an earlier change of its key, so that it has left no word.
 async fn is_other_held(writing: &mut Writing<'_>, table: &EntityTable, change: &Change, pair: &str) -> SqlResult<bool> {
     let [pipeline, direction, _] = pair_values(writing.batch, table, change, pair);
-    let names = [pipeline, direction, Value::Text(table.mapped.name.to_string()), Value::Text(moves::waits_for(pair))];
-    let halves = writing.session.query(&writing.statements.held_halves, &names).await?;
-    Ok(!matches!(halves.first().map(Vec::as_slice), Some([Value::I64(..=1)])))
+    let Some(key_hash) = table.key_hash(&writing.batch.arena, change.key) else { return Ok(false) };
+    let values = [
+        pipeline,
+        direction,
+        Value::Text(table.mapped.name.to_string()),
+        Value::Text(moves::waits_for(pair)),
+        Value::I64(key_hash.cast_signed()),
+    ];
+    let halves = writing.session.query(&writing.statements.held_halves, &values).await?;
+    Ok(!matches!(halves.first().map(Vec::as_slice), Some([Value::I64(0)])))
 }
 
 /// A half is dead, or not written at all: its other half need not wait for it, or has come and left word for it. What it wakes is added.

@@ -34,7 +34,9 @@ use super::rows::{MoveNotes, ROW_MISSING};
 use super::told::Told;
 use super::{Failure, SqlWriter};
 use crate::sql::error::{SqlError, SqlResult};
-use crate::sql::statements::{HALF_LACKS_ROW, HALF_WAITS, HELD_COLUMNS, NOT_DUE, held_column};
+use crate::sql::statements::{
+    CREATE_HALF_WAITS, DELETE_HALF_WAITS, HALF_LACKS_ROW, HELD_COLUMNS, NOT_DUE, held_column,
+};
 
 /// How long a row waits for its parent before we look whether anybody will ever see it: a parent that is only late has come by then.
 const ORPHANED_AFTER_MS: i64 = 5_000;
@@ -394,10 +396,10 @@ impl SqlWriter {
         let first_failed = if attempts == 0 { now } else { first_failed };
         let age_ms = now - first_failed;
         // A half waits as long as the other may come (rule B5).
-        let waits_for_half = error.error.code.as_deref() == Some(HALF_WAITS);
+        let waits_for_half = matches!(error.error.code.as_deref(), Some(DELETE_HALF_WAITS | CREATE_HALF_WAITS));
         let gave_up = !waits_for_half && limits.gives_up(attempts + 1, age_ms);
         let dead = gave_up || error.kind() != ErrorKind::Dependency;
-        let is_orphan = !matches!(error.error.code.as_deref(), Some(ROW_MISSING | HALF_WAITS | HALF_LACKS_ROW));
+        let is_orphan = !waits_for_half && !matches!(error.error.code.as_deref(), Some(ROW_MISSING | HALF_LACKS_ROW));
         let may_skip = !dead && is_orphan && age_ms >= ORPHANED_AFTER_MS && self.has_followers(batch, *span, *key_hash);
         if may_skip && self.skip(batch, tried, progress).await? {
             releasing.blocked.extend(key_hash.map(|hash| (*span, hash)));

@@ -102,7 +102,9 @@ impl MemoryWriter {
                         } else {
                             row.park(database, id)?
                         };
-                        let lacks_half = error.code.as_deref() == Some(LACKS_HALF);
+                        let is_delete = change.kind == ChangeKind::MoveKey;
+                        let own_word = if is_delete { Word::DeleteWaits } else { Word::CreateWaits };
+                        let lacks_half = (error.code.as_deref() == Some(LACKS_HALF)).then_some(own_word);
                         let entry = HeldEntry { waits_for, lacks_half, first_failed_us, ..entry };
                         database.writes(id)?.set_held(task, held_id, Some(entry));
                         Ok(Some(Err(error.kind)))
@@ -169,7 +171,7 @@ impl MemoryWriter {
                     message: dead.message.clone(),
                     places: Vec::new(),
                     waits_for: None,
-                    lacks_half: false,
+                    lacks_half: None,
                     first_failed_us: 0,
                     attempts: 1,
                     retry_at_us: 0,
@@ -278,7 +280,7 @@ impl MemoryWriter {
         let postpone = |database: &mut Database, _| {
             for row in rows {
                 let entry = database.tables.held.get_mut(&(row.task.clone(), row.id));
-                if let Some(entry) = entry.filter(|entry| entry.lacks_half) {
+                if let Some(entry) = entry.filter(|entry| entry.lacks_half.is_some()) {
                     entry.attempts += 1;
                     entry.retry_at_us = retry_at_us(entry.attempts, now);
                 }
@@ -298,15 +300,15 @@ fn retry_at_us(attempts: i32, now_us: u64) -> u64 {
 
 /// The key change whose other half has left no word for this one.
 fn lacked_half(database: &Database, id: TransactionId, task: &TaskKey, entry: &HeldEntry) -> Option<Arc<str>> {
-    let waits_for = entry.waits_for.as_deref().filter(|_| entry.lacks_half && entry.state == HeldState::Parked)?;
+    let own_word = entry.lacks_half.filter(|_| entry.state == HeldState::Parked)?;
+    let waits_for = entry.waits_for.as_deref()?;
     let pair = Pair {
         pipeline: task.pipeline.clone(),
         direction: task.direction.clone(),
         table: entry.places.first()?.table.clone(),
         id: waits_for.strip_prefix(MOVE_PREFIX)?.to_owned(),
     };
-    let is_own = matches!(database.word(id, &pair), Some(Word::DeleteWaits | Word::CreateWaits));
-    is_own.then(|| waits_for.into())
+    (database.word(id, &pair) == Some(own_word)).then(|| waits_for.into())
 }
 
 /// Which of the rows that one Kafka record maps to.
@@ -334,7 +336,7 @@ fn entry_of(
         message: error.to_string(),
         places,
         waits_for: None,
-        lacks_half: false,
+        lacks_half: None,
         first_failed_us: now_us,
         attempts,
         retry_at_us: retry_at_us(attempts, now_us),

@@ -99,8 +99,8 @@ pub struct HeldEntry {
     pub places: Vec<Place>,
     /// What it waits for, if that can be named.
     pub waits_for: Option<String>,
-    /// It is half a key change and waits for nothing but the other half.
-    pub lacks_half: bool,
+    /// It is half a key change and waits for nothing but the other half: the word that it leaves.
+    pub lacks_half: Option<Word>,
     /// When it failed first, by the target's clock.
     pub first_failed_us: u64,
     /// Attempts so far.

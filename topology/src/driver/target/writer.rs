@@ -91,7 +91,7 @@ impl MemoryWriter {
             return Err(ApplyError::Cas(mismatches));
         }
         for (span, passed) in batch.spans.iter().filter_map(|span| Some((span, span.passed.as_ref()?))) {
-            let read = |database: &mut Database, _| Ok(topic_progress(database, &span.task, &passed.record));
+            let read = |database: &mut Database, _| Ok(topic_progress(database, &span.task, Some(&passed.record)));
             if passed.is_undone(&connection.statement(Statement::Read, read).await?) {
                 mismatches.push((span.task.clone(), CasOutcome::WentBack(span.from)));
             }
@@ -293,7 +293,7 @@ impl SinkWriter for MemoryWriter {
         Ok(rows)
     }
 
-    async fn topic_progress(&mut self, task: &TaskKey, record: &FirstRecord) -> Result<TopicProgress, Error> {
+    async fn topic_progress(&mut self, task: &TaskKey, record: Option<&FirstRecord>) -> Result<TopicProgress, Error> {
         let mut connection = self.take_connection().await?;
         let read = |database: &mut Database, _| Ok(topic_progress(database, task, record));
         let progress = connection.statement(Statement::Read, read).await?;
@@ -375,7 +375,8 @@ pub(super) fn applied(counts: Vec<OutcomeCounts>, slow_path: bool) -> Applied {
 }
 
 /// Rule A6; see [`SinkWriter::topic_progress`].
-fn topic_progress(database: &Database, task: &TaskKey, record: &FirstRecord) -> TopicProgress {
+fn topic_progress(database: &Database, task: &TaskKey, record: Option<&FirstRecord>) -> TopicProgress {
+    let Some(record) = record else { return TopicProgress::of(task, database.tables.ledger.iter(), 0) };
     let counts = |entry: &HeldEntry| {
         let is_other_half = record.other_half.is_some() && entry.waits_for.as_deref() == record.other_half.as_deref();
         entry.state != HeldState::Dead && entry.timestamp_ms < record.held_before_ms() && !is_other_half
