@@ -2,7 +2,8 @@
 # shellcheck shell=bash
 
 # A pid counts only together with the start time noted beside it, so that a reused pid is never signalled.
-start_time_of() { sed 's/.*) //' "/proc/$1/stat" 2>/dev/null | cut -d' ' -f20; }
+# One that has ended and whose parent has not asked about it yet has none.
+start_time_of() { sed -n 's/.*) \([^Z] \)/\1/p' "/proc/$1/stat" 2>/dev/null | cut -d' ' -f20; }
 pid_of() { cat "$RUN/$1.pid" 2>/dev/null; }
 alive() {
   local pid

@@ -53,7 +53,11 @@ impl Instance {
         let sent = Command::new("kill").args(["-QUIT", &pid]).status().await;
         assert!(sent.expect("kill runs").success(), "kill -QUIT {pid}");
         eventually(Duration::from_secs(30), "PostgreSQL has stopped", || async {
-            if PathBuf::from(format!("/proc/{pid}")).exists() { Err(pid.clone()) } else { Ok(()) }
+            // One that has ended stays there until its parent asks what became of it.
+            match std::fs::read_to_string(format!("/proc/{pid}/stat")) {
+                Ok(stat) if !stat.contains(") Z ") => Err(stat),
+                _ => Ok(()),
+            }
         })
         .await;
     }

@@ -125,7 +125,8 @@ pub trait SinkWriter: Send {
     /// See [`ApplyError`]. Row errors are not errors of the call: such rows are parked or dead and counted in [`Applied`].
     async fn apply(&mut self, batch: &ChangeBatch) -> Result<Applied, ApplyError>;
 
-    /// Heads of held keys of these tasks that are due for another try, oldest first, at most `limit` (rule H2).
+    /// Held rows of these tasks that are due for another try (rule H2): at most `limit`, those that have been due for longest; by topic, partition
+    /// and offset.
     ///
     /// # Errors
     /// As [`SinkWriter::claim`].

@@ -184,12 +184,10 @@ fn ends(client: &Client, uncommitted: &Client, topic: &str) -> KafkaResult<Vec<P
         return Err(KafkaError::MetadataFetch(RDKafkaErrorCode::UnknownTopicOrPartition));
     }
     let end = |partition: i32| {
-        let (_, end) = uncommitted.fetch_watermarks(topic, partition, ANSWER_TIMEOUT)?;
-        let (low, high) = client.fetch_watermarks(topic, partition, ANSWER_TIMEOUT)?;
-        // A transaction that was open for a moment only has ended.
-        let is_stable = high >= end;
-        let high = end_of_records(client, topic, partition, low, high)?;
-        Ok(PartitionEnds { partition, low, high, is_stable })
+        let (_, log_end) = uncommitted.fetch_watermarks(topic, partition, ANSWER_TIMEOUT)?;
+        let (low, stable_end) = client.fetch_watermarks(topic, partition, ANSWER_TIMEOUT)?;
+        let high = end_of_records(client, topic, partition, low, stable_end)?;
+        Ok(PartitionEnds { partition, low, high, stable_end, log_end })
     };
     partitions.into_iter().map(end).collect()
 }

@@ -449,8 +449,8 @@ impl<'a> PollLoop<'a> {
     /// librdkafka says once that it fetches a partition no more because its offset is not in the log (rule L7). If that word is lost, as when the
     /// partition is paused at that moment, it would stand still for ever.
     fn note_stall(&mut self, place: (usize, i32), is_well: bool) {
-        let is_ours = self.fetched.contains(&place);
-        if is_well || !is_ours || self.seeking.contains_key(&place) || self.checking.contains_key(&place) {
+        // Also where it is to be sought: librdkafka refuses that then, too.
+        if is_well || !self.fetched.contains(&place) || self.checking.contains_key(&place) {
             self.stalled.remove(&place);
             return;
         }

@@ -211,7 +211,7 @@ pub struct Statements {
     pub now: String,
     /// task → key_hash, state, waits_for, retry_at_ms, entity, bytes of the value, in order of offsets; those that are not history.
     pub held_keys: String,
-    /// Rows that are due: task, first and last offset → offset, ordinal, attempts, first_failed_at_ms.
+    /// Rows that are due: task, first and last offset → offset, ordinal, attempts, first_failed_at_ms, code.
     pub held_due: String,
     /// One more attempt failed, and it can't be read again: state, class, code, message, retry_at_ms, waits_for, waits_for_key,
     /// first_failed_at_ms, task, offset, ordinal.
@@ -317,7 +317,7 @@ impl Statements {
                  WHERE {task} AND [state] <> 'superseded' ORDER BY [offset], [ordinal]",
             ),
             held_due: text(
-                "SELECT [offset], [ordinal], [attempts], [first_failed_at_ms] FROM [tidelock_held] WHERE {task} AND [offset] >= {i64} \
+                "SELECT [offset], [ordinal], [attempts], [first_failed_at_ms], [code] FROM [tidelock_held] WHERE {task} AND [offset] >= {i64} \
                  AND [offset] <= {i64} AND [state] IN ('parked', 'queued', 'replay') AND [retry_at_ms] <= {now}",
             ),
             held_fail: text(
@@ -397,7 +397,8 @@ pub(crate) fn progress_text(dialect: &dyn Dialect, tasks: usize) -> String {
     )
 }
 
-/// Due rows of some tasks of one direction (rules H2, H3): pipeline, direction, (topic, partition)…, limit → topic, partition, offset,
+/// Due rows of some tasks of one direction (rules H2, H3), those that have waited longest first: what is tried in vain again and again must not
+/// keep others from their turn. Parameters and columns: pipeline, direction, (topic, partition)…, limit → topic, partition, offset,
 /// ordinal, attempts, timestamp_ms, raw_key, raw_value, headers, state, code, entity, waits_for, milliseconds since it failed first.
 pub(crate) fn due_text(dialect: &dyn Dialect, tasks: usize) -> String {
     expand(
@@ -405,7 +406,7 @@ pub(crate) fn due_text(dialect: &dyn Dialect, tasks: usize) -> String {
         &format!(
             "SELECT [topic], [partition], [offset], [ordinal], [attempts], [timestamp_ms], [raw_key], [raw_value], [headers], [state], \
              [code], [entity], [waits_for], {{now}} - [first_failed_at_ms] FROM [tidelock_held] {} AND [state] IN ('parked', 'queued', 'replay') AND [retry_at_ms] <= {{now}} \
-             ORDER BY [topic], [partition], [offset], [ordinal] LIMIT {{i64}}",
+             ORDER BY [retry_at_ms], [topic], [partition], [offset], [ordinal] LIMIT {{i64}}",
             some_tasks(tasks)
         ),
     )
@@ -417,16 +418,16 @@ pub(crate) fn words_text(dialect: &dyn Dialect, pairs: usize) -> String {
     expand(dialect, &format!("SELECT [pair], [state] FROM [tidelock_moved] {WHERE_DIRECTION} AND [pair] IN ({pairs})"))
 }
 
-/// Parked rows wait on, as after a try (rule B5): first delay, last, last again, first again in ms, task, (offset, ordinal)… The delay is that
-/// of [`super::writer::HeldLimits`].
+/// Parked rows wait on, as after a try (rule B5): first delay twice, last delay twice, first delay, all in ms, task, (offset, ordinal)… The delay
+/// is that of [`super::writer::HeldLimits`].
 pub(crate) fn postpone_text(dialect: &dyn Dialect, rows: usize) -> String {
     let rows = vec!["([offset] = {i64} AND [ordinal] = {i32})"; rows].join(" OR ");
     let age = "({now} - [first_failed_at_ms])";
     expand(
         dialect,
         &format!(
-            "UPDATE [tidelock_held] SET [attempts] = [attempts] + 1, [retry_at_ms] = {{now}} + CASE WHEN {age} + {{i64}} > {{i64}} \
-             THEN {{i64}} ELSE {age} + {{i64}} END WHERE {{task}} AND ({rows}) AND [state] = 'parked' AND [retry_at_ms] <= {{now}}"
+            "UPDATE [tidelock_held] SET [attempts] = [attempts] + 1, [retry_at_ms] = {{now}} + CASE WHEN {age} < 0 \
+             THEN {{i64}} WHEN {age} + {{i64}} > {{i64}} THEN {{i64}} ELSE {age} + {{i64}} END WHERE {{task}} AND ({rows}) AND [state] = 'parked' AND [retry_at_ms] <= {{now}}"
         ),
     )
 }

@@ -175,6 +175,56 @@ async fn a_half_does_not_give_up_while_its_other_half_queues_behind_a_held_row(t
     assert_eq!(target.rows(ALL).await, ["2|new|mine"]);
 }
 
+async fn what_has_been_due_for_longest_is_tried_first(target: &mut Target) {
+    // Given three rows that wait, the first of which are tried again and again,
+    let tables = users(target).await;
+    let mut writer = target.writer(&tables);
+    let mut claims = [claim(&mut writer, "t", 0, 1).await];
+    let mut builder = Builder::new(&claims, &tables);
+    for id in [11, 12, 13] {
+        builder.record(0, 0, Operation::Update, &[n(id)], Some(&[n(id), Value::Unavailable]));
+    }
+    apply(&mut writer, &mut claims, &builder.finish()).await;
+    let offset = format!("{0}offset{0}", target.quote());
+    let offsets = target.rows(&format!("SELECT {offset} FROM tidelock_held ORDER BY 1")).await;
+    for (at, retry_at) in offsets.iter().zip([3000, 2000, 1000]) {
+        target.run(&[&format!("UPDATE tidelock_held SET retry_at_ms = {retry_at} WHERE {offset} = {at}")]).await;
+    }
+    // when only some fit into a transaction,
+    let due = writer.due_held(&claims, 2).await.unwrap();
+    // then the others do not keep the last one from its turn, and what is tried is tried in the order of the log.
+    let due: Vec<String> = due.iter().map(|row| row.id.offset.to_string()).collect();
+    assert_eq!(due, offsets[1..]);
+}
+
+async fn the_time_that_half_a_key_change_waited_for_the_other_is_not_held_against_it(target: &mut Target) {
+    // Given a delete half that has waited for its create half longer than a row may wait,
+    let tables = users(target).await;
+    target
+        .run(&[
+            "CREATE TABLE notes (user_id bigint NOT NULL, CONSTRAINT notes_user FOREIGN KEY (user_id) REFERENCES users (id))",
+        ])
+        .await;
+    let mut writer = target.writer(&tables);
+    let mut claims = [claim(&mut writer, "t", 0, 1).await, claim(&mut writer, "t", 1, 1).await];
+    let mut builder = Builder::new(&claims, &tables);
+    delete_half(&mut builder);
+    apply(&mut writer, &mut claims, &builder.finish()).await;
+    target.run(&["UPDATE tidelock_held SET first_failed_at_ms = 1, attempts = 99, retry_at_ms = 0"]).await;
+    // when that has come, and a child is in the way of the delete half for a moment,
+    let mut builder = Builder::new(&claims, &tables);
+    create_half_on(&mut builder, 1, t("new"));
+    apply(&mut writer, &mut claims, &builder.finish()).await;
+    target.run(&["INSERT INTO users VALUES (1, 'other', NULL)", "INSERT INTO notes VALUES (1)"]).await;
+    settle(&mut writer, &claims, &tables, |builder, _, _| delete_half(builder)).await;
+    // then it waits for the child from now on,
+    assert_eq!(target.rows("SELECT state, attempts FROM tidelock_held").await, ["parked|1"]);
+    // and goes on when that has gone.
+    target.run(&["DELETE FROM notes", "UPDATE tidelock_held SET retry_at_ms = 0"]).await;
+    settle(&mut writer, &claims, &tables, |builder, _, _| delete_half(builder)).await;
+    assert_eq!(target.rows(ALL).await, ["2|new|mine"]);
+}
+
 async fn of_halves_that_parked_at_the_same_moment_the_one_that_left_no_word_is_tried(target: &mut Target) {
     // Given both halves parked, each before it could see the other's word, and the word of one of them,
     let tables = users(target).await;
@@ -594,6 +644,8 @@ conformance!(
     a_half_does_not_give_up_while_its_other_half_queues_behind_a_held_row,
     halves_that_wait_are_put_off_together_until_the_other_half_has_come,
     of_halves_that_parked_at_the_same_moment_the_one_that_left_no_word_is_tried,
+    the_time_that_half_a_key_change_waited_for_the_other_is_not_held_against_it,
+    what_has_been_due_for_longest_is_tried_first,
     a_create_half_that_lacks_a_parent_lets_the_delete_half_move_the_row,
     a_delete_half_that_children_hold_back_is_still_known_by_its_pair,
     a_half_that_dies_lets_the_other_do_its_own_part,

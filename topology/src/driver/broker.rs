@@ -121,7 +121,8 @@ impl Broker {
                 partition,
                 low: 0,
                 high: self.end_of_records((topic, partition)),
-                is_stable: true,
+                stable_end: 0,
+                log_end: 0,
             })
             .collect()
     }

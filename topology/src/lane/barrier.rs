@@ -99,7 +99,8 @@ mod tests {
                     partition: partition as i32,
                     low: 0,
                     high: *high,
-                    is_stable: true,
+                    stable_end: *high,
+                    log_end: *high,
                 })
                 .collect(),
         )

@@ -82,7 +82,13 @@ fn waiting_lane() -> (Lane, TaskKey, FirstRecord) {
     let_claim(&mut lane, 3);
     assert!(is_started(&commands(&mut lane)));
     assert!(matches!(offer(&mut lane, 3, &record(8)), Taken::Ignored), "it waits");
-    let ends = [(0, 9), (1, 5)].map(|(partition, high)| PartitionEnds { partition, low: 0, high, is_stable: true });
+    let ends = [(0, 9), (1, 5)].map(|(partition, high)| PartitionEnds {
+        partition,
+        low: 0,
+        high,
+        stable_end: high,
+        log_end: high,
+    });
     lane.topic_ends(0, 0, Some(ends.to_vec()));
     let told = lane.seal().expect("the word that it waits");
     lane.reply(Reply::Applied { batch: told, applied: Default::default(), claims: Vec::new(), seconds: 0.0 });

@@ -11,7 +11,7 @@ use std::sync::Arc;
 use super::message::{PartitionEnds, Reply};
 use super::writer::Writer;
 use crate::batch::ChangeBatch;
-use crate::error::Error;
+use crate::error::{Error, ErrorKind};
 use crate::generation::half_hash;
 use crate::ledger::{PartitionProgress, TaskKey, TopicProgress};
 use crate::moves::WAIT_ATTEMPTS_MAX;
@@ -33,9 +33,46 @@ const LOOKS_MAX: usize = 100;
 /// One look at a topic.
 #[derive(Debug)]
 struct Look {
+    /// When it was first asked: nothing in the answers is from before.
     asked_at_us: u64,
-    /// `None` until the brokers have said.
-    ends: Option<Vec<PartitionEnds>>,
+    /// When it was last asked.
+    repeated_at_us: u64,
+    ends: Vec<End>,
+}
+
+/// Where one partition ended when it was first looked at.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct End {
+    partition: i32,
+    /// The end with the open transactions of that moment.
+    log_end: i64,
+    /// The end of what can be read, when these had ended; what came since is included.
+    high: Option<i64>,
+    is_empty: bool,
+}
+
+impl Look {
+    fn new(now_us: u64) -> Look {
+        Look { asked_at_us: now_us, repeated_at_us: now_us, ends: Vec::new() }
+    }
+
+    /// The brokers have said all.
+    fn is_complete(&self) -> bool {
+        !self.ends.is_empty() && self.ends.iter().all(|end| end.high.is_some())
+    }
+
+    fn answer(&mut self, ends: Vec<PartitionEnds>) {
+        for PartitionEnds { partition, low, high, stable_end, log_end } in ends {
+            let at = self.ends.iter().position(|end| end.partition == partition).unwrap_or_else(|| {
+                self.ends.push(End { partition, log_end, high: None, is_empty: false });
+                self.ends.len() - 1
+            });
+            let end = &mut self.ends[at];
+            if end.high.is_none() && stable_end >= end.log_end {
+                (end.high, end.is_empty) = (Some(high), low == high);
+            }
+        }
+    }
 }
 
 /// What the writer knows about topics with halves that wait for long: looks, the oldest first. What is no further than needed is passed first.
@@ -45,14 +82,21 @@ pub(super) struct Halves(HashMap<Arc<str>, VecDeque<Look>>);
 impl Halves {
     /// An answer of the brokers.
     pub(super) fn ends(&mut self, topic: &str, ends: Vec<PartitionEnds>) {
-        if let Some(look) = self.0.get_mut(topic).and_then(VecDeque::back_mut)
-            // Behind an open transaction may be what a committed one has sent: asked again.
-            && ends.iter().all(|end| end.is_stable)
-        {
-            // Only the first answer: what comes later in the log is for those that wait by then.
-            look.ends.get_or_insert(ends);
+        if let Some(look) = self.0.get_mut(topic).and_then(VecDeque::back_mut) {
+            look.answer(ends);
         }
     }
+}
+
+/// What is known of a row that is due.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Chance {
+    /// It is worth a try.
+    Some,
+    /// It is half a key change whose other half has not come.
+    None,
+    /// It is half a key change whose other half will not come.
+    Alone,
 }
 
 /// A half, as far as it decides where its other half may be.
@@ -69,12 +113,12 @@ fn had_settled(row: &HeldRow, asked_at_us: u64, now_us: u64) -> bool {
 }
 
 /// The other half is not in what is left of this partition.
-fn has_passed(half: &Half<'_>, end: &PartitionEnds, row: Option<&PartitionProgress>) -> bool {
-    if end.low == end.high {
+fn has_passed(half: &Half<'_>, end: &End, row: Option<&PartitionProgress>) -> bool {
+    if end.is_empty {
         return true;
     }
     let Some(row) = row else { return false };
-    if row.next_offset >= end.high || row.marks.is_past(&half.source) {
+    if end.high.is_some_and(|high| row.next_offset >= high) || row.marks.is_past(&half.source) {
         return true;
     }
     row.generation.waits.is_some_and(|waits| {
@@ -83,23 +127,29 @@ fn has_passed(half: &Half<'_>, end: &PartitionEnds, row: Option<&PartitionProgre
     })
 }
 
+fn row_of<'a>(progress: &'a TopicProgress, end: &End) -> Option<&'a PartitionProgress> {
+    progress.partitions.iter().find(|row| row.partition == end.partition)
+}
+
 /// The other half is in no partition.
-fn is_alone(half: &Half<'_>, ends: &[PartitionEnds], progress: &TopicProgress) -> bool {
-    let row_of = |end: &PartitionEnds| progress.partitions.iter().find(|row| row.partition == end.partition);
-    !ends.is_empty() && ends.iter().all(|end| has_passed(half, end, row_of(end)))
+fn is_alone(half: &Half<'_>, ends: &[End], progress: &TopicProgress) -> bool {
+    !ends.is_empty() && ends.iter().all(|end| has_passed(half, end, row_of(progress, end)))
 }
 
 impl Writer {
-    /// Which of these rows are halves whose other half will not come.
-    pub(super) async fn find_alone(&mut self, due: &[HeldRow]) -> Result<Vec<bool>, Error> {
-        if mutation::is_active(mutation::GIVE_UP_EARLY) {
-            return Ok(due.iter().map(|row| row.lacks_half.is_some()).collect());
-        }
-        let mut alone = vec![false; due.len()];
-        let waits_long = |row: &HeldRow| {
-            row.lacks_half.is_some() && row.attempts >= WAIT_ATTEMPTS_MAX && row.waiting_ms >= SETTLED_MS
+    /// Which of these rows are worth a try.
+    pub(super) async fn chances(&mut self, due: &[HeldRow]) -> Result<Vec<Chance>, Error> {
+        let at_first = |row: &HeldRow| match row.lacks_half {
+            None => Chance::Some,
+            Some(_) if mutation::is_active(mutation::GIVE_UP_EARLY) => Chance::Alone,
+            Some(_) => Chance::None,
         };
-        let mut rows: Vec<usize> = (0..due.len()).filter(|at| waits_long(&due[*at])).collect();
+        let mut chances: Vec<Chance> = due.iter().map(at_first).collect();
+        let waits_long = |at: &usize| {
+            let row = &due[*at];
+            chances[*at] == Chance::None && row.attempts >= WAIT_ATTEMPTS_MAX && row.waiting_ms >= SETTLED_MS
+        };
+        let mut rows: Vec<usize> = (0..due.len()).filter(waits_long).collect();
         rows.sort_by(|a, b| due[*a].task.topic.cmp(&due[*b].task.topic));
         for of_topic in rows.chunk_by(|a, b| due[*a].task.topic == due[*b].task.topic) {
             let task = &due[of_topic[0]].task;
@@ -110,40 +160,45 @@ impl Writer {
                 let row = &due[*at];
                 let now_us = self.clock.now_us();
                 let looks = self.halves.0.entry(Arc::clone(&task.topic)).or_default();
-                let look = looks.iter().position(|look| had_settled(row, look.asked_at_us, now_us));
-                is_covered &= look.is_some();
-                if look.is_none_or(|look| looks[look].ends.is_none()) {
-                    continue;
-                }
-                let (Some(source), Some(waits_for)) = (self.source_of(row).await, row.lacks_half.as_deref()) else {
+                let Some(look) = looks.iter().position(|look| had_settled(row, look.asked_at_us, now_us)) else {
+                    is_covered = false;
                     continue;
                 };
-                let looks = self.halves.0.entry(Arc::clone(&task.topic)).or_default();
-                let ends = look.and_then(|look| looks.get(look)).and_then(|look| look.ends.as_ref());
-                alone[*at] = ends.is_some_and(|ends| is_alone(&Half { row, waits_for, source }, ends, &progress));
+                if looks[look].ends.is_empty() {
+                    continue;
+                }
+                chances[*at] = match self.source_of(row).await {
+                    Ok(Some(source)) => {
+                        let half = Half { row, waits_for: row.lacks_half.as_deref().unwrap_or_default(), source };
+                        let ends = self.halves.0[&task.topic].get(look).map_or(&[][..], |look| &look.ends);
+                        if is_alone(&half, ends, &progress) { Chance::Alone } else { Chance::None }
+                    }
+                    // As it is read now it is no half: the try says what it is.
+                    Ok(None) => Chance::Some,
+                    Err(_) => Chance::None,
+                };
             }
             self.look_again(task, is_covered, &progress);
         }
-        Ok(alone)
+        Ok(chances)
     }
 
     /// Asks where the topic ends, if some row needs that or an answer is overdue. Of looks that are passed the last one is kept.
     fn look_again(&mut self, task: &TaskKey, is_covered: bool, progress: &TopicProgress) {
         let now_us = self.clock.now_us();
         let looks = self.halves.0.entry(Arc::clone(&task.topic)).or_default();
-        let is_at = |end: &PartitionEnds| {
-            let row = progress.partitions.iter().find(|row| row.partition == end.partition);
-            end.low == end.high || row.is_some_and(|row| row.next_offset >= end.high)
+        let is_at = |end: &End| {
+            let is_at = |row: &PartitionProgress| end.high.is_some_and(|high| row.next_offset >= high);
+            end.is_empty || row_of(progress, end).is_some_and(is_at)
         };
-        let is_over = |look: &Look| look.ends.as_ref().is_some_and(|ends| ends.iter().all(is_at));
-        while looks.get(1).is_some_and(is_over) {
+        while looks.get(1).is_some_and(|look| look.is_complete() && look.ends.iter().all(is_at)) {
             looks.pop_front();
         }
         let asks = match looks.back_mut() {
-            Some(Look { asked_at_us, ends: None }) => {
-                let is_overdue = now_us >= *asked_at_us + ASK_AGAIN_US;
+            Some(last) if !last.is_complete() => {
+                let is_overdue = now_us >= last.repeated_at_us + ASK_AGAIN_US;
                 if is_overdue {
-                    *asked_at_us = now_us;
+                    last.repeated_at_us = now_us;
                 }
                 is_overdue
             }
@@ -152,7 +207,7 @@ impl Writer {
                 if looks.len() >= LOOKS_MAX {
                     looks.pop_back();
                 }
-                looks.push_back(Look { asked_at_us: now_us, ends: None });
+                looks.push_back(Look::new(now_us));
                 true
             }
         };
@@ -162,9 +217,10 @@ impl Writer {
         }
     }
 
-    /// Where the change of this row is in the source's log.
-    async fn source_of(&mut self, row: &HeldRow) -> Option<Source> {
-        let topic = self.pipeline.topics().iter().position(|topic| *topic.name == *row.task.topic)?;
+    /// Where the change of this row is in the source's log; `None` if it makes no record now. The error: no schema can be had at the moment.
+    async fn source_of(&mut self, row: &HeldRow) -> Result<Option<Source>, Error> {
+        let topics = self.pipeline.topics();
+        let Some(topic) = topics.iter().position(|topic| *topic.name == *row.task.topic) else { return Ok(None) };
         let raw = RawRecord {
             topic,
             offset: row.id.offset,
@@ -175,9 +231,13 @@ impl Writer {
         };
         let mut batch = ChangeBatch::default();
         while let Pushed::SchemaNeeded(id) = self.pipeline.look_at(Slot(0), &raw, &mut batch) {
-            (self.fetch_schema)(id).await.ok()?;
+            match (self.fetch_schema)(id).await {
+                Ok(()) => {}
+                Err(error) if matches!(error.kind, ErrorKind::Transient | ErrorKind::Environment) => return Err(error),
+                Err(_) => return Ok(None),
+            }
         }
-        batch.records.first().map(|record| record.source)
+        Ok(batch.records.first().map(|record| record.source))
     }
 }
 
@@ -211,11 +271,16 @@ mod tests {
 
     /// Partitions 0 and 1 end at 5 and 9; the ledger has partition 0 at 5, and of partition 1 this.
     fn alone(of_one: Option<PartitionProgress>) -> bool {
-        let ends = [(0, 5), (1, 9)].map(|(partition, high)| PartitionEnds { partition, low: 0, high, is_stable: true });
+        let mut look = Look::new(0);
+        look.answer([(0, 5), (1, 9)].map(|(partition, high)| end(partition, high, high, high)).to_vec());
         let partitions = [Some(at(0, 5)), of_one].into_iter().flatten().collect();
         let row = row();
         let half = Half { row: &row, waits_for: PAIR, source: source(40, 4_000) };
-        is_alone(&half, &ends, &TopicProgress { partitions, held: 0 })
+        is_alone(&half, &look.ends, &TopicProgress { partitions, held: 0 })
+    }
+
+    fn end(partition: i32, high: i64, stable_end: i64, log_end: i64) -> PartitionEnds {
+        PartitionEnds { partition, low: 0, high, stable_end, log_end }
     }
 
     fn at(partition: i32, next_offset: i64) -> PartitionProgress {
@@ -265,13 +330,14 @@ mod tests {
     }
 
     #[test]
-    fn ends_behind_which_a_transaction_is_open_are_asked_again() {
-        let mut halves = Halves::default();
-        halves.0.entry("t".into()).or_default().push_back(Look { asked_at_us: 0, ends: None });
-        let end = |is_stable| PartitionEnds { partition: 0, low: 0, high: 3, is_stable };
-        halves.ends("t", vec![end(true), end(false)]);
-        assert!(halves.0["t"][0].ends.is_none());
-        halves.ends("t", vec![end(true)]);
-        assert!(halves.0["t"][0].ends.is_some());
+    fn ends_behind_which_transactions_are_open_are_asked_again_until_those_have_ended() {
+        let mut look = Look::new(0);
+        // Both logs end at 9, and in one of them only what is before 3 can be read.
+        look.answer(vec![end(0, 8, 9, 9), end(1, 3, 3, 9)]);
+        assert!(!look.is_complete());
+        // A transaction that began later does not matter.
+        look.answer(vec![end(0, 11, 12, 15), end(1, 8, 10, 15)]);
+        assert!(look.is_complete());
+        assert_eq!(look.ends.iter().map(|end| end.high).collect::<Vec<_>>(), [Some(8), Some(8)]);
     }
 }

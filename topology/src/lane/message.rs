@@ -172,8 +172,10 @@ pub struct PartitionEnds {
     pub low: i64,
     /// Offset after the newest record. What the log holds behind it are transaction markers, which nobody is ever given.
     pub high: i64,
-    /// No open transaction hides anything behind that.
-    pub is_stable: bool,
+    /// To here nothing is hidden by open transactions.
+    pub stable_end: i64,
+    /// Where the log ended just before that was asked, open transactions included.
+    pub log_end: i64,
 }
 
 /// One Kafka transaction of the emitter (rule O2), made of what is ours at one moment: it must be committed under the membership of that

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use super::halves::Chance;
 use super::writer::{Next, Writer};
 use crate::batch::ChangeBatch;
 use crate::error::{Error, ErrorKind, Stage};
@@ -73,11 +74,15 @@ impl Writer {
     async fn due(&mut self, claims: &[Claim]) -> Result<(Vec<Due>, usize), Error> {
         let due = self.sink.due_held(claims, self.release_rows_max).await?;
         let fetched = due.len();
-        let alone = self.find_alone(&due).await?;
-        let rows = due.into_iter().zip(alone).map(|(row, is_alone)| Due { row, is_alone });
-        let (tried, vain): (Vec<Due>, Vec<Due>) = rows.partition(|due| due.is_alone || due.row.lacks_half.is_none());
+        let chances = self.chances(&due).await?;
+        let (mut tried, mut vain) = (Vec::with_capacity(due.len()), Vec::new());
+        for (row, chance) in due.into_iter().zip(chances) {
+            match chance {
+                Chance::None => vain.push(row),
+                Chance::Some | Chance::Alone => tried.push(Due { row, is_alone: chance == Chance::Alone }),
+            }
+        }
         if !vain.is_empty() {
-            let vain: Vec<HeldRow> = vain.into_iter().map(|due| due.row).collect();
             self.sink.postpone_held(&vain).await?;
             if fetched >= self.release_rows_max {
                 // There are more behind them. It is not the number of rows that a try failed of, if one did.

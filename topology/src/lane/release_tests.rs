@@ -186,7 +186,9 @@ async fn half_a_key_change_gives_up_only_when_its_other_half_is_in_no_partition(
         timestamp_ms: 5,
     };
     let ends = || {
-        [(0, 5), (1, 9)].map(|(partition, high)| PartitionEnds { partition, low: 0, high, is_stable: true }).to_vec()
+        [(0, 5), (1, 9)]
+            .map(|(partition, high)| PartitionEnds { partition, low: 0, high, stable_end: high, log_end: high })
+            .to_vec()
     };
     *harness.waiting.lock().unwrap() = Waiting { due: vec![half], progress: [5, 3], ..Waiting::default() };
     // when it is due, then it is put off, and the writer asks where the partitions end,

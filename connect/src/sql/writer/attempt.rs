@@ -22,6 +22,15 @@ use super::{Failure, SqlWriter};
 use crate::sql::dialect::quote_table;
 use crate::sql::error::SqlError;
 
+/// What became of a held row so far.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Failures {
+    pub(crate) attempts: i64,
+    pub(crate) first_failed_at_ms: i64,
+    /// It only waited for the other half of its key change (rule B5).
+    pub(crate) lacked_half: bool,
+}
+
 /// What a transaction has done so far; becomes [`Applied`] and the new memory of held keys when it commits.
 pub(crate) struct Progress {
     /// By entity.
@@ -36,8 +45,8 @@ pub(crate) struct Progress {
     pub(crate) has_outputs: bool,
     /// Windows of the dead-letter limit after this batch, by span (rule E6).
     pub(crate) windows: Vec<(usize, DeadWindow)>,
-    /// Of the held rows that are tried: attempts, and when it failed first. What is not here waits no more.
-    pub(crate) due: HashMap<(usize, HeldId), (i64, i64)>,
+    /// The held rows that are tried. What is not here waits no more.
+    pub(crate) due: HashMap<(usize, HeldId), Failures>,
 }
 
 impl Progress {

@@ -92,7 +92,7 @@ impl SqlWriter {
             for some in parts(of_task) {
                 let places =
                     some.iter().flat_map(|row| [Value::I64(row.id.offset), Value::I64(i64::from(row.id.ordinal))]);
-                let delays = [&first, &cap, &cap, &first].into_iter().chain(&task).cloned();
+                let delays = [&first, &first, &cap, &cap, &first].into_iter().chain(&task).cloned();
                 let values: Vec<Value> = delays.chain(places).collect();
                 let text = postpone_text(self.connector.dialect(), some.len());
                 self.session().execute(&text, &values).await?;

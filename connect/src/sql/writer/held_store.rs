@@ -5,7 +5,7 @@ use topology::data::{Arena, Cell, CellRange, Value};
 use topology::ledger::{Claim, TaskKey};
 use topology::sink::{HeldCounts, HeldRow};
 
-use super::attempt::{Progress, own_table_refuses};
+use super::attempt::{Failures, Progress, own_table_refuses};
 use super::claim::{task_values, tasks};
 use super::halves::Lacking;
 use super::held::{HeldState, Holding};
@@ -162,7 +162,10 @@ impl SqlWriter {
                 let is_of_record = |(of, id): &&(usize, HeldId)| *of == span && id.offset == dead.offset;
                 let rows: Vec<(usize, HeldId)> = progress.due.keys().filter(is_of_record).copied().collect();
                 for place in rows {
-                    let Some((attempts, first_failed)) = progress.due.remove(&place) else { continue };
+                    let Some(Failures { attempts, first_failed_at_ms: first_failed, .. }) = progress.due.remove(&place)
+                    else {
+                        continue;
+                    };
                     let (attempts, first_failed) = if attempts > 0 { (attempts, first_failed) } else { (0, now_ms) };
                     let id = place.1;
                     let told =
@@ -233,7 +236,8 @@ impl SqlWriter {
         let text = due_text(self.connector.dialect(), claims.len());
         let mut values = tasks(claims);
         values.push(Value::I64(i64::try_from(limit).unwrap_or(i64::MAX)));
-        let rows = self.session().query(&text, &values).await?;
+        let mut rows = self.session().query(&text, &values).await?;
+        rows.sort_by(|a, b| place(a).cmp(&place(b)));
         let mut found = Vec::with_capacity(rows.len());
         let mut lacking = Vec::new();
         for mut row in rows {
@@ -281,6 +285,16 @@ impl SqlWriter {
         }
         self.purge_superseded(claims).await?;
         Ok(counts)
+    }
+}
+
+/// Topic, partition, offset and ordinal of a due row.
+fn place(row: &[Value]) -> Option<(&str, i64, i64, i64)> {
+    match row {
+        [Value::Text(topic), Value::I64(partition), Value::I64(offset), Value::I64(ordinal), ..] => {
+            Some((topic, *partition, *offset, *ordinal))
+        }
+        _ => None,
     }
 }
 

@@ -26,6 +26,11 @@ pub(crate) fn half_waits(halves: Halves) -> SqlError {
     half_error(code, "the other half of the key change has not come yet")
 }
 
+/// True for the code of [`half_waits`].
+pub(crate) fn is_half_waits(code: &str) -> bool {
+    matches!(code, DELETE_HALF_WAITS | CREATE_HALF_WAITS)
+}
+
 /// The create half has cells that the source did not send, and the row that it needs is not there (rule B3).
 fn half_lacks_row() -> SqlError {
     half_error(HALF_LACKS_ROW, "there is no row to take the cells from that the source did not send")

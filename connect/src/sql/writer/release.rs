@@ -23,20 +23,18 @@ use topology::batch::{Change, ChangeBatch, ChangeKind, HeldId};
 use topology::data::{Cell, Value};
 use topology::moves::{MOVE_PREFIX, Word};
 
-use super::attempt::{Progress, own_table_refuses};
+use super::attempt::{Failures, Progress, own_table_refuses};
 use super::claim::task_values;
 use super::groups::{Group, GroupKind};
 use super::held::{HeldState, Removed, is_full, message, waits_for};
 use super::held_keys::may_be_passed;
 use super::held_store::now_ms;
-use super::moves::pair_values;
+use super::moves::{is_half_waits, pair_values};
 use super::rows::{MoveNotes, ROW_MISSING};
 use super::told::Told;
 use super::{Failure, SqlWriter};
 use crate::sql::error::{SqlError, SqlResult};
-use crate::sql::statements::{
-    CREATE_HALF_WAITS, DELETE_HALF_WAITS, HALF_LACKS_ROW, HELD_COLUMNS, NOT_DUE, held_column,
-};
+use crate::sql::statements::{HALF_LACKS_ROW, HELD_COLUMNS, NOT_DUE, held_column};
 
 /// How long a row waits for its parent before we look whether anybody will ever see it: a parent that is only late has come by then.
 const ORPHANED_AFTER_MS: i64 = 5_000;
@@ -178,12 +176,19 @@ impl SqlWriter {
             values.extend([Value::I64(first), Value::I64(last)]);
             let rows = session.query(&self.statements.held_due, &values).await;
             for row in rows.map_err(|error| Failure::Failed(error.error))? {
-                let [Value::I64(offset), Value::I64(ordinal), Value::I64(attempts), Value::I64(first_failed)] = row[..]
+                let [
+                    Value::I64(offset),
+                    Value::I64(ordinal),
+                    Value::I64(attempts),
+                    Value::I64(first_failed_at_ms),
+                    ref code,
+                ] = row[..]
                 else {
                     continue;
                 };
+                let lacked_half = matches!(code, Value::Text(code) if is_half_waits(code));
                 let id = HeldId { offset, ordinal: i32::try_from(ordinal).unwrap_or(i32::MAX) };
-                progress.due.insert((span, id), (attempts, first_failed));
+                progress.due.insert((span, id), Failures { attempts, first_failed_at_ms, lacked_half });
             }
         }
         Ok(())
@@ -382,7 +387,7 @@ impl SqlWriter {
         let fatal = |error: SqlError| Failure::Failed(error.error);
         let Try { index, span, entity, change, key_hash, .. } = tried;
         progress.take_back(*entity, 1);
-        let Some((attempts, first_failed)) = progress.due.remove(&(*span, batch.releases[*index])) else {
+        let Some(before) = progress.due.remove(&(*span, batch.releases[*index])) else {
             return Ok(());
         };
         let limits = self.options.held_limits(*entity);
@@ -392,11 +397,12 @@ impl SqlWriter {
             None => now_ms(session, &self.statements.now).await.map_err(fatal)?,
         };
         releasing.now_ms = Some(now);
-        // A row that has queued is tried for the first time.
-        let first_failed = if attempts == 0 { now } else { first_failed };
+        let waits_for_half = error.error.code.as_deref().is_some_and(is_half_waits);
+        // A row that has queued is tried for the first time; and half a key change did nothing wrong as long as it waited for the other.
+        let is_first = before.attempts == 0 || (before.lacked_half && !waits_for_half && !batch.is_alone(change));
+        let (attempts, first_failed) = if is_first { (0, now) } else { (before.attempts, before.first_failed_at_ms) };
         let age_ms = now - first_failed;
         // A half waits as long as the other may come (rule B5).
-        let waits_for_half = matches!(error.error.code.as_deref(), Some(DELETE_HALF_WAITS | CREATE_HALF_WAITS));
         let gave_up = !waits_for_half && limits.gives_up(attempts + 1, age_ms);
         let dead = gave_up || error.kind() != ErrorKind::Dependency;
         let is_orphan = !waits_for_half && !matches!(error.error.code.as_deref(), Some(ROW_MISSING | HALF_LACKS_ROW));

@@ -8,7 +8,7 @@ use topology::batch::{ChangeBatch, DeadRecord, HeldId};
 use topology::record::{Raw, Source};
 
 use super::held::{HeldRecord, HeldState, span_index};
-use crate::sql::statements::{CREATE_HALF_WAITS, DELETE_HALF_WAITS};
+use super::moves::is_half_waits;
 
 /// A record that failed.
 #[derive(Clone)]
@@ -86,7 +86,7 @@ impl Told {
         }
         if self.is_dead {
             say!(error, "a record is dead; see `tidelock dlq`");
-        } else if matches!(code, DELETE_HALF_WAITS | CREATE_HALF_WAITS) {
+        } else if is_half_waits(code) {
             // No failure: the other half is on its way.
             say!(debug, "half a key change waits");
         } else {

@@ -250,22 +250,28 @@ impl MemoryWriter {
                     let is_head = entry.places.iter().all(|place| !taken.contains(place));
                     let lacks_half = lacked_half(database, id, &claim.task, &entry);
                     taken.extend(entry.places);
-                    if is_head && entry.retry_at_us <= now && due.len() < limit {
-                        due.push(HeldRow {
-                            task: claim.task.clone(),
-                            id: held_id,
-                            attempts: entry.attempts,
-                            waiting_ms: (now.saturating_sub(entry.first_failed_us) / 1000) as i64,
-                            lacks_half,
-                            key: entry.key,
-                            value: entry.value,
-                            headers: entry.headers,
-                            timestamp_ms: entry.timestamp_ms,
-                        });
+                    if is_head && entry.retry_at_us <= now {
+                        due.push((
+                            entry.retry_at_us,
+                            HeldRow {
+                                task: claim.task.clone(),
+                                id: held_id,
+                                attempts: entry.attempts,
+                                waiting_ms: (now.saturating_sub(entry.first_failed_us) / 1000) as i64,
+                                lacks_half,
+                                key: entry.key,
+                                value: entry.value,
+                                headers: entry.headers,
+                                timestamp_ms: entry.timestamp_ms,
+                            },
+                        ));
                     }
                 }
             }
-            Ok(due)
+            due.sort_by_key(|(retry_at_us, _)| *retry_at_us);
+            due.truncate(limit);
+            due.sort_by(|(_, a), (_, b)| (&a.task, a.id).cmp(&(&b.task, b.id)));
+            Ok(due.into_iter().map(|(_, row)| row).collect())
         };
         let due = connection.statement(Statement::Read, read).await?;
         connection.rollback();
