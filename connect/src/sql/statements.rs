@@ -222,6 +222,8 @@ pub struct Statements {
     pub held_hold_followers: String,
     /// The first change behind a held row after which the key has no row: task, key_hash, offset → offset, waits_for.
     pub held_vacating: String,
+    /// What the next statement makes history: task, key_hash, offset → state, bytes of the value.
+    pub held_passed: String,
     /// A full image passed: older held rows of the key are history (rule H4): task, key_hash, offset.
     pub held_supersede: String,
     /// The same for dead rows only: task, key_hash, offset.
@@ -246,7 +248,9 @@ pub struct Statements {
     pub moved_read: String,
     /// pipeline, direction, pair.
     pub moved_take: String,
-    /// pipeline, direction, age in ms: words that nobody came for.
+    /// pipeline, direction, age in ms → one row if there are words that nobody came for.
+    pub moved_old: String,
+    /// The same: deletes them. It waits for every word that is locked.
     pub moved_forget: String,
     /// A truncate takes what waits for the table too (rule B7): pipeline, direction, entity.
     pub held_clear_entity: String,
@@ -335,6 +339,10 @@ impl Statements {
                 "SELECT [offset], [waits_for] FROM [tidelock_held] WHERE {{task}} AND [key_hash] = {{i64}} AND [offset] > {{i64}} \
                  AND [state] = 'queued' AND ([waits_for] = '{QUEUED_DELETE}' OR [waits_for] LIKE '{MOVE_PREFIX}%') ORDER BY [offset] LIMIT 1"
             )),
+            held_passed: text(
+                "SELECT [state], COALESCE(LENGTH([raw_value]), 0) FROM [tidelock_held] WHERE {task} AND [key_hash] = {i64} \
+                 AND [offset] < {i64} AND [state] <> 'superseded'",
+            ),
             held_supersede: text(
                 "UPDATE [tidelock_held] SET [state] = 'superseded' WHERE {task} AND [key_hash] = {i64} AND [offset] < {i64}",
             ),
@@ -370,6 +378,9 @@ impl Statements {
             )),
             moved_read: text(&format!("SELECT [state] FROM [tidelock_moved] {WHERE_PAIR}{{lock}}")),
             moved_take: text(&format!("DELETE FROM [tidelock_moved] {WHERE_PAIR}")),
+            moved_old: text(&format!(
+                "SELECT 1 FROM [tidelock_moved] {WHERE_DIRECTION} AND [created_at_ms] < {{now}} - {{i64}} LIMIT 1"
+            )),
             moved_forget: text(&format!(
                 "DELETE FROM [tidelock_moved] {WHERE_DIRECTION} AND [created_at_ms] < {{now}} - {{i64}}"
             )),
@@ -463,7 +474,13 @@ pub(crate) fn outbox_text(dialect: &dyn Dialect, tasks: usize) -> String {
 
 /// Counts of some tasks of one direction: pipeline, direction, (topic, partition)… → state, count.
 pub(crate) fn counts_text(dialect: &dyn Dialect, tasks: usize) -> String {
-    expand(dialect, &format!("SELECT [state], COUNT(*) FROM [tidelock_held] {} GROUP BY [state]", some_tasks(tasks)))
+    expand(
+        dialect,
+        &format!(
+            "SELECT [state], COUNT(*) FROM [tidelock_held] {} AND [state] IN ('parked', 'queued', 'replay', 'dead') GROUP BY [state]",
+            some_tasks(tasks)
+        ),
+    )
 }
 
 fn create(dialect: &dyn Dialect) -> Vec<String> {

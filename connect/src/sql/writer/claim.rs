@@ -89,8 +89,10 @@ impl SqlWriter {
             let kept = i64::try_from(topology::moves::WORD_KEPT.as_millis()).unwrap_or(i64::MAX);
             let mut values = task_values(&request.task)[..2].to_vec();
             values.push(Value::I64(kept));
-            let text = self.statements.moved_forget.clone();
-            self.session().execute(&text, &values).await?;
+            let (old, forget) = (self.statements.moved_old.clone(), self.statements.moved_forget.clone());
+            if !self.session().query(&old, &values).await?.is_empty() {
+                self.session().execute(&forget, &values).await?;
+            }
         }
         // An error here is an unknown outcome, but of a claim: claiming again is always safe.
         self.session().commit().await?;

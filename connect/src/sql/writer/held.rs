@@ -86,6 +86,18 @@ pub(crate) struct Removed {
     pub(crate) is_dead: bool,
 }
 
+/// Rows of a key that became history because a delete behind them vacates it.
+#[derive(Default)]
+pub(crate) struct Skipped {
+    pub(crate) span: usize,
+    pub(crate) entity: usize,
+    pub(crate) key_hash: u64,
+    pub(crate) waiting: u32,
+    /// Of the waiting ones.
+    pub(crate) bytes: u64,
+    pub(crate) dead: u32,
+}
+
 /// What one transaction does to held rows.
 #[derive(Default)]
 pub(crate) struct Holding {
@@ -102,6 +114,8 @@ pub(crate) struct Holding {
     pub(crate) truncated: Vec<(usize, usize, i64)>,
     /// Waiting rows that are gone.
     pub(crate) removed: Vec<Removed>,
+    /// Rows that became history in their turn.
+    pub(crate) skipped: Vec<Skipped>,
     /// What is to be said of failures when the transaction is committed.
     pub(crate) told: Vec<Told>,
     /// By (span, key hash) the offset of the last record of the key that is dead in this transaction.
@@ -336,6 +350,10 @@ impl Holding {
         self.told.iter().for_each(|told| told.tell(batch));
         for (span, hash) in self.passed.keys() {
             keys_of(held, batch, *span).forget(*hash);
+        }
+        for skipped in &self.skipped {
+            let entity = &tables[skipped.entity].table.name;
+            keys_of(held, batch, skipped.span).skip(skipped, entity);
         }
         for gone in &self.removed {
             let keys = keys_of(held, batch, gone.span);

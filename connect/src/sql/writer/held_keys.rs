@@ -12,6 +12,7 @@ use topology::ledger::TaskKey;
 
 use super::SqlWriter;
 use super::claim::task_values;
+use super::held::Skipped;
 use super::rows::WAITS_FOR_ROW;
 use crate::sql::connection::SqlConnection;
 use crate::sql::error::SqlResult;
@@ -148,6 +149,21 @@ impl HeldKeys {
         }
     }
 
+    /// Rows of a key became history, not all of them.
+    pub(crate) fn skip(&mut self, skipped: &Skipped, entity: &str) {
+        self.rows = self.rows.saturating_sub(skipped.waiting.into());
+        let index = self.room_index(entity);
+        self.leave_room(index, skipped.waiting.into(), skipped.bytes);
+        let Some(state) = self.keys.get_mut(&skipped.key_hash) else { return };
+        state.waiting = state.waiting.saturating_sub(skipped.waiting);
+        state.bytes = state.bytes.saturating_sub(skipped.bytes);
+        state.dead = state.dead.saturating_sub(skipped.dead);
+        state.blocks &= state.waiting > 0;
+        if state.waiting == 0 && state.dead == 0 {
+            self.keys.remove(&skipped.key_hash);
+        }
+    }
+
     fn leave_room(&mut self, index: usize, rows: u64, bytes: u64) {
         if let Some(room) = self.rooms.get_mut(index) {
             room.rows = room.rows.saturating_sub(rows);
@@ -233,6 +249,21 @@ mod tests {
         assert_eq!((room(&held, "posts"), room(&held, "log"), held.rows), (Some((1, 20)), Some((0, 0)), 1));
         held.forget(1);
         assert_eq!((room(&held, "posts"), held.rows), (Some((0, 0)), 0));
+        assert!(held.is_empty());
+    }
+
+    #[test]
+    fn what_is_skipped_leaves_room_and_what_is_behind_it_waits_on() {
+        let mut held = HeldKeys::default();
+        for bytes in [10, 20, 40] {
+            held.add(Some(1), false, "posts", bytes);
+        }
+        held.add_dead(Some(1));
+        held.skip(&Skipped { key_hash: 1, waiting: 2, bytes: 30, dead: 1, ..Skipped::default() }, "posts");
+        assert_eq!(held.room("posts").map(|room| (room.rows, room.bytes)), Some((1, 40)));
+        assert_eq!((held.rows, held.waiting(1), held.has_dead(1)), (1, 1, false));
+        assert!(held.get(1).is_some_and(|state| state.holds(true)));
+        held.skip(&Skipped { key_hash: 1, waiting: 1, bytes: 40, ..Skipped::default() }, "posts");
         assert!(held.is_empty());
     }
 

@@ -26,7 +26,7 @@ use topology::moves::{MOVE_PREFIX, Word};
 use super::attempt::{Failures, Progress, own_table_refuses};
 use super::claim::task_values;
 use super::groups::{Group, GroupKind};
-use super::held::{HeldState, Removed, is_full, message, waits_for};
+use super::held::{HeldState, Removed, Skipped, is_full, message, waits_for};
 use super::held_keys::may_be_passed;
 use super::held_store::now_ms;
 use super::moves::{is_half_waits, pair_values};
@@ -479,7 +479,8 @@ impl SqlWriter {
     /// that is ever seen: it is superseded, and the queue goes on there. True when it was so.
     async fn skip(&mut self, batch: &ChangeBatch, tried: &Try, progress: &mut Progress) -> Result<bool, Failure> {
         let fatal = |error: SqlError| Failure::Failed(error.error);
-        let Some(hash) = tried.key_hash.map(|hash| Value::I64(hash.cast_signed())) else { return Ok(false) };
+        let Some(key_hash) = tried.key_hash else { return Ok(false) };
+        let hash = Value::I64(key_hash.cast_signed());
         if tried.change.kind == ChangeKind::MoveKey {
             return Ok(false);
         }
@@ -504,9 +505,21 @@ impl SqlWriter {
                 return Ok(false);
             }
         }
-        session.execute(&self.statements.held_supersede, &place(std::slice::from_ref(offset))).await.map_err(fatal)?;
+        let before = place(std::slice::from_ref(offset));
+        let mut skipped = Skipped { span: tried.span, entity: tried.entity, key_hash, ..Skipped::default() };
+        for row in session.query(&self.statements.held_passed, &before).await.map_err(fatal)? {
+            match &row[..] {
+                [Value::Text(state), _] if state == "dead" => skipped.dead += 1,
+                [_, Value::I64(bytes)] => {
+                    skipped.waiting += 1;
+                    skipped.bytes += bytes.unsigned_abs();
+                }
+                _ => {}
+            }
+        }
+        session.execute(&self.statements.held_supersede, &before).await.map_err(fatal)?;
         session.execute(&self.statements.held_retry_followers, &place(&[])).await.map_err(fatal)?;
-        progress.holding.stale.insert(tried.span);
+        progress.holding.skipped.push(skipped);
         self.forgo(batch, tried.entity, &tried.change, progress).await?;
         Ok(true)
     }
