@@ -132,12 +132,13 @@ pub trait SinkWriter: Send {
     /// As [`SinkWriter::claim`].
     async fn due_held(&mut self, claims: &[Claim], limit: usize) -> Result<Vec<HeldRow>, Error>;
 
-    /// These rows were due and need not be tried ([`HeldRow::lacks_half`]): later. Not in the transaction of anything; a wake-up that comes at
-    /// this very moment may be lost, which costs one delay.
+    /// These rows were due and are not tried now, because that would be of no use ([`HeldRow::lacks_half`]) or is not possible: later, so that they
+    /// do not take the place of others. Counts as an attempt of halves only. Not in the transaction of anything; a wake-up that comes at this
+    /// very moment may be lost, which costs one delay.
     ///
     /// # Errors
     /// As [`SinkWriter::claim`].
-    async fn postpone_held(&mut self, rows: &[HeldRow]) -> Result<(), Error> {
+    async fn postpone_held(&mut self, rows: &[(TaskKey, HeldId)]) -> Result<(), Error> {
         let _ = rows;
         Ok(())
     }

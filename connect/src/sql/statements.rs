@@ -429,7 +429,7 @@ pub(crate) fn words_text(dialect: &dyn Dialect, pairs: usize) -> String {
     expand(dialect, &format!("SELECT [pair], [state] FROM [tidelock_moved] {WHERE_DIRECTION} AND [pair] IN ({pairs})"))
 }
 
-/// Parked rows wait on, as after a try (rule B5): first delay twice, last delay twice, first delay, all in ms, task, (offset, ordinal)… The delay
+/// Rows wait on; for halves of key changes it is as if they were tried (rule B5): first delay twice, last delay twice, first delay, all in ms, task, (offset, ordinal)… The delay
 /// is that of [`super::writer::HeldLimits`].
 pub(crate) fn postpone_text(dialect: &dyn Dialect, rows: usize) -> String {
     let rows = vec!["([offset] = {i64} AND [ordinal] = {i32})"; rows].join(" OR ");
@@ -437,8 +437,9 @@ pub(crate) fn postpone_text(dialect: &dyn Dialect, rows: usize) -> String {
     expand(
         dialect,
         &format!(
-            "UPDATE [tidelock_held] SET [attempts] = [attempts] + 1, [retry_at_ms] = {{now}} + CASE WHEN {age} < 0 \
-             THEN {{i64}} WHEN {age} + {{i64}} > {{i64}} THEN {{i64}} ELSE {age} + {{i64}} END WHERE {{task}} AND ({rows}) AND [state] = 'parked' AND [retry_at_ms] <= {{now}}"
+            "UPDATE [tidelock_held] SET [attempts] = [attempts] + CASE WHEN [code] IN ('{DELETE_HALF_WAITS}', '{CREATE_HALF_WAITS}') \
+             THEN 1 ELSE 0 END, [retry_at_ms] = {{now}} + CASE WHEN {age} < 0 THEN {{i64}} WHEN {age} + {{i64}} > {{i64}} THEN {{i64}} ELSE {age} + {{i64}} END WHERE {{task}} AND ({rows}) AND [state] IN ('parked', 'queued', 'replay') \
+             AND [retry_at_ms] <= {{now}}"
         ),
     )
 }

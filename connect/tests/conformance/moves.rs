@@ -247,7 +247,7 @@ async fn of_halves_that_parked_at_the_same_moment_the_one_that_left_no_word_is_t
     let due = writer.due_held(&claims, 10).await.unwrap();
     let lacks: Vec<(i32, bool)> = due.iter().map(|row| (row.task.partition, row.lacks_half.is_some())).collect();
     assert_eq!(lacks, [(0, true), (1, false)]);
-    writer.postpone_held(&due[..1]).await.unwrap();
+    writer.postpone_held(&[(due[0].task.clone(), due[0].id)]).await.unwrap();
     let due = writer.due_held(&claims, 10).await.unwrap();
     assert_eq!(due.iter().map(|row| row.task.partition).collect::<Vec<_>>(), [1]);
 }
@@ -268,7 +268,7 @@ async fn halves_that_wait_are_put_off_together_until_the_other_half_has_come(tar
     assert_eq!(lacks, [true, false]);
     assert!((3000..600_000).contains(&due[0].waiting_ms), "{}", due[0].waiting_ms);
     // and it alone is put off, as by a try.
-    first.postpone_held(&due[..1]).await.unwrap();
+    first.postpone_held(&[(due[0].task.clone(), due[0].id)]).await.unwrap();
     let states = "SELECT code, attempts FROM tidelock_held WHERE retry_at_ms > first_failed_at_ms ORDER BY 1";
     assert_eq!(target.rows(states).await, ["delete-half-waits|2"]);
     assert_eq!(first.due_held(&old_lane, 10).await.unwrap().len(), 1);

@@ -68,6 +68,8 @@ impl Look {
                 self.ends.len() - 1
             });
             let end = &mut self.ends[at];
+            // An election may shorten a log.
+            end.log_end = end.log_end.min(log_end);
             if end.high.is_none() && stable_end >= end.log_end {
                 (end.high, end.is_empty) = (Some(high), low == high);
             }

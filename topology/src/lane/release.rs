@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::halves::Chance;
 use super::writer::{Next, Writer};
-use crate::batch::ChangeBatch;
+use crate::batch::{ChangeBatch, HeldId};
 use crate::error::{Error, ErrorKind, Stage};
 use crate::ledger::{Claim, TaskKey, TaskSpan};
 use crate::pipeline::Pushed;
@@ -78,7 +78,7 @@ impl Writer {
         let (mut tried, mut vain) = (Vec::with_capacity(due.len()), Vec::new());
         for (row, chance) in due.into_iter().zip(chances) {
             match chance {
-                Chance::None => vain.push(row),
+                Chance::None => vain.push((row.task, row.id)),
                 Chance::Some | Chance::Alone => tried.push(Due { row, is_alone: chance == Chance::Alone }),
             }
         }
@@ -95,8 +95,15 @@ impl Writer {
 
     /// The batch that tries these rows: of each partition in the order of offsets, between partitions in the order of the source, so
     /// that parents come before their children.
-    async fn release_batch(&mut self, claims: &[Claim], due: Vec<Due>) -> Result<ChangeBatch, Error> {
+    ///
+    /// Beside it the rows that can't be tried now.
+    async fn release_batch(
+        &mut self,
+        claims: &[Claim],
+        due: Vec<Due>,
+    ) -> Result<(ChangeBatch, Vec<(TaskKey, HeldId)>), Error> {
         let mut batch = ChangeBatch::default();
+        let mut untried = Vec::new();
         let mut ids = Vec::with_capacity(due.len());
         let mut alone = Vec::with_capacity(due.len());
         // H3: what comes after a row that can't be decoded now waits too.
@@ -107,6 +114,7 @@ impl Writer {
                 continue;
             };
             if left_out.as_ref() == Some(&row.task) {
+                untried.push((row.task, row.id));
                 continue;
             }
             if batch.spans.last().is_none_or(|span| span.task != row.task) {
@@ -161,6 +169,7 @@ impl Writer {
             ids.extend(record.map(|_| row.id));
             alone.extend(record.map(|_| is_alone));
             if !pushed {
+                untried.push((row.task.clone(), row.id));
                 left_out = Some(row.task);
             } else if record.is_none() && batch.dead.len() == dead_before {
                 // As it is read now there is nothing to apply, as after a change of the configuration: a person should know.
@@ -175,18 +184,38 @@ impl Writer {
         batch.alone = order.iter().map(|at| alone[*at]).collect();
         batch.records = order.iter().map(|at| batch.records[*at]).collect();
         self.reducer.reduce(&mut batch, &self.reduce_tables, &self.settings.order);
-        Ok(batch)
+        Ok((batch, untried))
+    }
+
+    /// Puts rows off; if that fails they are due again, no more.
+    async fn postpone(&mut self, rows: &[(TaskKey, HeldId)]) {
+        if !rows.is_empty()
+            && let Err(error) = self.sink.postpone_held(rows).await
+        {
+            tracing::debug!(direction = %self.settings.direction, %error, "cannot put held rows off");
+            self.sink.disconnect();
+        }
     }
 
     async fn release(&mut self, claims: &[Claim], due: Vec<Due>, fetched: usize) -> Released {
         let rows = due.len();
-        let batch = match self.release_batch(claims, due).await {
-            Ok(batch) if batch.records.is_empty() && batch.dead.is_empty() => return Released::None,
-            Ok(batch) => batch,
+        let (batch, mut untried) = match self.release_batch(claims, due).await {
+            Ok(release) => release,
             Err(error) => return Released::Stop(error),
         };
+        if batch.records.is_empty() && batch.dead.is_empty() {
+            self.postpone(&untried).await;
+            return Released::None;
+        }
         match self.sink.apply(&batch).await {
             Ok(applied) => {
+                for (record, id) in batch.records.iter().zip(&batch.releases) {
+                    let task = &batch.span_of(record.slot).task;
+                    if applied.paused.iter().any(|(paused, _)| paused == task) {
+                        untried.push((task.clone(), *id));
+                    }
+                }
+                self.postpone(&untried).await;
                 if applied.has_outputs {
                     self.publishing.note_stored();
                 }

@@ -58,7 +58,7 @@ impl SinkWriter for OneWaits {
         Ok(waiting.due.clone())
     }
 
-    async fn postpone_held(&mut self, rows: &[HeldRow]) -> Result<(), Error> {
+    async fn postpone_held(&mut self, rows: &[(TaskKey, HeldId)]) -> Result<(), Error> {
         self.0.lock().unwrap().postponed += rows.len();
         Ok(())
     }

@@ -3,8 +3,9 @@
 
 use std::collections::{BTreeSet, HashMap};
 
+use topology::batch::HeldId;
 use topology::data::Value;
-use topology::ledger::Claim;
+use topology::ledger::{Claim, TaskKey};
 use topology::moves::{MOVE_PREFIX, Word};
 use topology::sink::HeldRow;
 
@@ -84,14 +85,13 @@ impl SqlWriter {
     }
 
     /// Puts rows off.
-    pub(super) async fn postpone(&mut self, rows: &[HeldRow]) -> SqlResult<()> {
+    pub(super) async fn postpone(&mut self, rows: &[(TaskKey, HeldId)]) -> SqlResult<()> {
         let limits = self.options.held;
         let (first, cap) = (Value::I64(limits.retry_first_ms), Value::I64(limits.delay_ms(i64::MAX)));
-        for of_task in rows.chunk_by(|a, b| a.task == b.task) {
-            let task = task_values(&of_task[0].task);
+        for of_task in rows.chunk_by(|a, b| a.0 == b.0) {
+            let task = task_values(&of_task[0].0);
             for some in parts(of_task) {
-                let places =
-                    some.iter().flat_map(|row| [Value::I64(row.id.offset), Value::I64(i64::from(row.id.ordinal))]);
+                let places = some.iter().flat_map(|(_, id)| [Value::I64(id.offset), Value::I64(i64::from(id.ordinal))]);
                 let delays = [&first, &first, &cap, &cap, &first].into_iter().chain(&task).cloned();
                 let values: Vec<Value> = delays.chain(places).collect();
                 let text = postpone_text(self.connector.dialect(), some.len());

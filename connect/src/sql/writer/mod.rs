@@ -37,7 +37,7 @@ use std::collections::{HashMap, HashSet};
 use std::time::Instant;
 
 use async_trait::async_trait;
-use topology::batch::ChangeBatch;
+use topology::batch::{ChangeBatch, HeldId};
 use topology::data::Arena;
 use topology::generation::FirstRecord;
 use topology::ledger::{CasOutcome, Claim, ClaimReply, ClaimRequest, Owner, TaskKey, TopicProgress};
@@ -369,7 +369,7 @@ impl SinkWriter for SqlWriter {
         self.leave(result)
     }
 
-    async fn postpone_held(&mut self, rows: &[HeldRow]) -> Result<(), Error> {
+    async fn postpone_held(&mut self, rows: &[(TaskKey, HeldId)]) -> Result<(), Error> {
         let result = match self.enter().await {
             Ok(()) => self.postpone(rows).await,
             Err(error) => Err(error),

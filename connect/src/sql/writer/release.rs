@@ -21,6 +21,7 @@ use std::sync::Arc;
 use topology::ErrorKind;
 use topology::batch::{Change, ChangeBatch, ChangeKind, HeldId};
 use topology::data::{Cell, Value};
+use topology::ledger::TaskKey;
 use topology::moves::{MOVE_PREFIX, Word};
 
 use super::attempt::{Failures, Progress, own_table_refuses};
@@ -34,7 +35,7 @@ use super::rows::{MoveNotes, ROW_MISSING};
 use super::told::Told;
 use super::{Failure, SqlWriter};
 use crate::sql::error::{SqlError, SqlResult};
-use crate::sql::statements::{HALF_LACKS_ROW, HELD_COLUMNS, NOT_DUE, held_column};
+use crate::sql::statements::{HALF_LACKS_ROW, HELD_COLUMNS, NOT_DUE, REPLAY, held_column};
 
 /// How long a row waits for its parent before we look whether anybody will ever see it: a parent that is only late has come by then.
 const ORPHANED_AFTER_MS: i64 = 5_000;
@@ -100,6 +101,8 @@ struct Releasing {
     done: Vec<(usize, HeldId)>,
     /// Failed again, to be stored at the end.
     failed: Vec<FailedAgain>,
+    /// Have to wait for earlier rows of their keys.
+    later: Vec<(usize, HeldId)>,
 }
 
 impl SqlWriter {
@@ -148,6 +151,7 @@ impl SqlWriter {
         }
         self.release_run(batch, run, &mut releasing, progress).await?;
         self.store_failed(batch, &releasing.failed).await?;
+        self.put_off(batch, &releasing.later, progress).await?;
         if !releasing.done.is_empty() {
             topology::crash::point("release_written");
             self.delete_released(batch, &releasing.done).await?;
@@ -206,7 +210,10 @@ impl SqlWriter {
             match self.turn(batch, &tried, releasing).await? {
                 Turn::Now => free.push(tried),
                 Turn::Passing => free.push(Try { passes: true, ..tried }),
-                Turn::Later => progress.take_back(tried.entity, 1),
+                Turn::Later => {
+                    progress.take_back(tried.entity, 1);
+                    releasing.later.push((tried.span, batch.releases[tried.index]));
+                }
             }
         }
         let mut errors: HashMap<u32, SqlError> = HashMap::new();
@@ -325,6 +332,20 @@ impl SqlWriter {
         deleted.map(|_| ()).map_err(|error| Failure::Failed(error.error))
     }
 
+    /// Parked rows that an earlier one of their key keeps from being tried are not due as long as that one waits: they would take the place of
+    /// others. Those that queue were put off already ([`SqlWriter::turn`]).
+    async fn put_off(
+        &mut self,
+        batch: &ChangeBatch,
+        later: &[(usize, HeldId)],
+        progress: &Progress,
+    ) -> Result<(), Failure> {
+        let is_parked = |row: &&(usize, HeldId)| progress.due.get(row).is_some_and(|failures| failures.attempts > 0);
+        let rows: Vec<(TaskKey, HeldId)> =
+            later.iter().filter(is_parked).map(|(span, id)| (batch.spans[*span].task.clone(), *id)).collect();
+        self.postpone(&rows).await.map_err(|error| Failure::Failed(error.error))
+    }
+
     /// What failed again, all in one statement where the engine can.
     async fn store_failed(&mut self, batch: &ChangeBatch, failed: &[FailedAgain]) -> Result<(), Failure> {
         if failed.is_empty() {
@@ -407,7 +428,7 @@ impl SqlWriter {
         let dead = gave_up || error.kind() != ErrorKind::Dependency;
         let is_orphan = !waits_for_half && !matches!(error.error.code.as_deref(), Some(ROW_MISSING | HALF_LACKS_ROW));
         let may_skip = !dead && is_orphan && age_ms >= ORPHANED_AFTER_MS && self.has_followers(batch, *span, *key_hash);
-        if may_skip && self.skip(batch, tried, progress).await? {
+        if may_skip && self.skip(batch, tried, releasing, progress).await? {
             releasing.blocked.extend(key_hash.map(|hash| (*span, hash)));
             return Ok(());
         }
@@ -477,7 +498,13 @@ impl SqlWriter {
 impl SqlWriter {
     /// The parent of a held row may have come and gone on partitions that are ahead. If a change behind it vacates its key, nothing before
     /// that is ever seen: it is superseded, and the queue goes on there. True when it was so.
-    async fn skip(&mut self, batch: &ChangeBatch, tried: &Try, progress: &mut Progress) -> Result<bool, Failure> {
+    async fn skip(
+        &mut self,
+        batch: &ChangeBatch,
+        tried: &Try,
+        releasing: &Releasing,
+        progress: &mut Progress,
+    ) -> Result<bool, Failure> {
         let fatal = |error: SqlError| Failure::Failed(error.error);
         let Some(key_hash) = tried.key_hash else { return Ok(false) };
         let hash = Value::I64(key_hash.cast_signed());
@@ -507,19 +534,28 @@ impl SqlWriter {
         }
         let before = place(std::slice::from_ref(offset));
         let mut skipped = Skipped { span: tried.span, entity: tried.entity, key_hash, ..Skipped::default() };
+        // Rows of the key that went in this transaction are still there; and what the memory knows of a dead one that was to be tried is old.
+        let is_gone = |gone: &Removed| gone.span == tried.span && gone.key_hash == Some(key_hash);
+        let mut is_exact =
+            !progress.holding.removed.iter().any(is_gone) && !releasing.freed.contains(&(tried.span, key_hash));
         for row in session.query(&self.statements.held_passed, &before).await.map_err(fatal)? {
             match &row[..] {
                 [Value::Text(state), _] if state == "dead" => skipped.dead += 1,
-                [_, Value::I64(bytes)] => {
+                [Value::Text(state), Value::I64(bytes)] => {
+                    is_exact &= state != REPLAY;
                     skipped.waiting += 1;
                     skipped.bytes += bytes.unsigned_abs();
                 }
-                _ => {}
+                _ => is_exact = false,
             }
         }
         session.execute(&self.statements.held_supersede, &before).await.map_err(fatal)?;
         session.execute(&self.statements.held_retry_followers, &place(&[])).await.map_err(fatal)?;
-        progress.holding.skipped.push(skipped);
+        if is_exact {
+            progress.holding.skipped.push(skipped);
+        } else {
+            progress.holding.stale.insert(tried.span);
+        }
         self.forgo(batch, tried.entity, &tried.change, progress).await?;
         Ok(true)
     }

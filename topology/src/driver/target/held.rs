@@ -280,14 +280,14 @@ impl MemoryWriter {
     }
 
     /// See [`crate::sink::SinkWriter::postpone_held`].
-    pub(super) async fn postpone(&mut self, rows: &[HeldRow]) -> Result<(), Error> {
+    pub(super) async fn postpone(&mut self, rows: &[(TaskKey, HeldId)]) -> Result<(), Error> {
         let mut connection = self.take_connection().await?;
         let now = self.target.clock.now_us();
         let postpone = |database: &mut Database, _| {
             for row in rows {
-                let entry = database.tables.held.get_mut(&(row.task.clone(), row.id));
-                if let Some(entry) = entry.filter(|entry| entry.lacks_half.is_some()) {
-                    entry.attempts += 1;
+                let entry = database.tables.held.get_mut(row);
+                if let Some(entry) = entry.filter(|entry| entry.state != HeldState::Dead) {
+                    entry.attempts += i32::from(entry.lacks_half.is_some());
                     entry.retry_at_us = retry_at_us(entry.attempts, now);
                 }
             }

@@ -9,7 +9,7 @@ use super::connection::Connection;
 use super::database::{Database, Lock, TransactionId};
 use super::rows::{Effect, RowWork};
 use super::{CommitSpan, HeldEntry, HeldState, MemoryTarget, Statement};
-use crate::batch::{Change, ChangeBatch, ChangeKind, SnapshotMode, WriteTable};
+use crate::batch::{Change, ChangeBatch, ChangeKind, HeldId, SnapshotMode, WriteTable};
 use crate::error::{Error, ErrorKind, Stage};
 use crate::generation::FirstRecord;
 use crate::ledger::{CasOutcome, Claim, ClaimReply, ClaimRequest, LedgerRow, Owner, TaskKey, TopicProgress, judge_cas};
@@ -258,7 +258,7 @@ impl SinkWriter for MemoryWriter {
         self.read_due(claims, limit).await
     }
 
-    async fn postpone_held(&mut self, rows: &[HeldRow]) -> Result<(), Error> {
+    async fn postpone_held(&mut self, rows: &[(TaskKey, HeldId)]) -> Result<(), Error> {
         self.postpone(rows).await
     }
 
