@@ -27,7 +27,8 @@ pub(crate) enum Command {
     /// Run all directions until SIGTERM; any number of equal workers may run at the same time.
     Run {
         /// Begin partitions that have no progress here, also when their ledger was lost: earliest, latest, or a time such as
-        /// 2026-05-01T00:00:00Z. Without it `tuning.start` decides, and a lost ledger halts.
+        /// 2026-05-01T00:00:00Z. Without it `tuning.start` decides, and a lost ledger halts. The word is used up,
+        /// partition by partition, by the first progress of this process: what is lost later is another decision.
         #[arg(long, value_name = "WHERE", value_parser = crate::config::parse_start)]
         start_from: Option<crate::config::Start>,
     },

@@ -1,8 +1,10 @@
 //! From a configured site to a connection: which engine, which loop guard, which connector. The one place that knows all engines.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use connect::sql::connection::{Connector, SqlConnection};
+use connect::sql::patience::{OnSilence, Patience, PatientConnector};
 use topology::data::Value;
 use topology::guard::{GuardSite, SiteTags, Strategy};
 use topology::lens::convert::Engine;
@@ -51,6 +53,19 @@ pub(crate) fn tags(config: &Config) -> Result<SiteTags> {
 /// # Errors
 /// `Configuration` when the address cannot be read, or the site cannot mark writes.
 pub(crate) fn connector(config: &Config, name: &str, from: Option<&str>) -> Result<Box<dyn Connector>> {
+    watched_connector(config, name, from, None)
+}
+
+/// As [`connector`], for whoever wants to hear when the site falls silent.
+///
+/// # Errors
+/// As [`connector`].
+pub(crate) fn watched_connector(
+    config: &Config,
+    name: &str,
+    from: Option<&str>,
+    on_silence: Option<OnSilence>,
+) -> Result<Box<dyn Connector>> {
     let site = config.sites.get(name).ok_or_else(|| wrong(name, "there is no such site"))?;
     let address = site.address().ok_or_else(|| wrong(name, "has no url"))?;
     let mark = match from {
@@ -61,7 +76,16 @@ pub(crate) fn connector(config: &Config, name: &str, from: Option<&str>) -> Resu
             Some((from, strategy))
         }
     };
-    open(config, site, address.expose(), mark)
+    let connector = open(config, site, address.expose(), mark)?;
+    if site.kind == SiteKind::Sqlite {
+        return Ok(connector);
+    }
+    let patience = Patience::new(statement_max(config), on_silence);
+    Ok(Box::new(PatientConnector::new(connector, patience)))
+}
+
+fn statement_max(config: &Config) -> Duration {
+    Duration::from_secs(config.tuning.statement_seconds)
 }
 
 type Mark<'a> = Option<(&'a str, Strategy)>;
@@ -80,7 +104,8 @@ fn open(config: &Config, site: &Site, url: &str, mark: Mark<'_>) -> Result<Box<d
         SiteKind::Postgres => {
             let tags = tags(config)?;
             let prefix = mark.map(|(from, _)| tags.origin_prefix(from)).transpose()?;
-            Ok(Box::new(connect::postgres::PostgresConnector::new(url, prefix)?))
+            let connector = connect::postgres::PostgresConnector::new(url, prefix)?;
+            Ok(Box::new(connector.statement_max(statement_max(config))))
         }
         kind => Err(wrong(kind.word(), "is no kind of site that this build can connect to")),
     }
@@ -114,15 +139,31 @@ pub(crate) async fn connect(config: &Config, name: &str, from: Option<&str>) -> 
 ///
 /// # Errors
 /// `Configuration` with the reasons when the server or our rights there do not allow it; others when it could not be asked.
-#[allow(unused_variables, unreachable_patterns, unused_imports)]
 pub(crate) async fn prove_tag(config: &Config, at: &str, from: &str) -> Result<Strategy> {
     let site = config.sites.get(at).ok_or_else(|| wrong(at, "there is no such site"))?;
     let wanted = strategy(site).ok_or_else(|| wrong(at, "has no loop guard in this version"))?;
+    let proof = tokio::time::timeout(statement_max(config), prove(config, site, (at, from), wanted)).await;
+    let proven = proof.unwrap_or_else(|_| {
+        let detail = format!("sites.{at}: no answer while the loop guard was tried; check the network");
+        Err(Error::new(ErrorKind::Transient, Stage::Configure, "database does not answer", detail))
+    })?;
+    proven.map_err(|reasons| {
+        wrong(&format!("{at}.guard"), &format!("{} does not work there: {}", wanted.name(), reasons.join("; ")))
+    })
+}
+
+#[allow(unused_variables, unreachable_patterns, unused_imports)]
+async fn prove(
+    config: &Config,
+    site: &Site,
+    (at, from): (&str, &str),
+    wanted: Strategy,
+) -> Result<std::result::Result<Strategy, Vec<String>>> {
     let address = site.address().ok_or_else(|| wrong(at, "has no url"))?;
-    let proven: std::result::Result<Strategy, Vec<String>> = match site.kind {
+    match site.kind {
         #[cfg(feature = "mysql")]
         SiteKind::Mysql | SiteKind::Mariadb => {
-            mysql(config, site, address.expose(), None)?.prove(&tags(config)?, from).await?
+            Ok(mysql(config, site, address.expose(), None)?.prove(&tags(config)?, from).await?)
         }
         #[cfg(feature = "sqlite")]
         SiteKind::Sqlite => {
@@ -131,25 +172,20 @@ pub(crate) async fn prove_tag(config: &Config, at: &str, from: &str) -> Result<S
             let found = session
                 .query("SELECT 1 FROM sqlite_master WHERE type = 'table' AND name = ?1", &[Value::Text(table.into())])
                 .await?;
-            match found.is_empty() {
-                true => Err(vec![format!("there is no table {table}; run `tidelock capture install` first")]),
-                false => {
-                    session.begin(true).await?;
-                    session.rollback().await?;
-                    Ok(wanted)
-                }
+            if found.is_empty() {
+                return Ok(Err(vec![format!("there is no table {table}; run `tidelock capture install` first")]));
             }
+            session.begin(true).await?;
+            session.rollback().await?;
+            Ok(Ok(wanted))
         }
         #[cfg(feature = "postgres")]
         SiteKind::Postgres => {
             let connector = connect::postgres::PostgresConnector::new(address.expose(), None)?;
-            connector.prove(&tags(config)?, from).await?.map(|()| wanted).map_err(|reason| vec![reason])
+            Ok(connector.prove(&tags(config)?, from).await?.map(|()| wanted).map_err(|reason| vec![reason]))
         }
-        kind => Err(vec![format!("a {kind} keeps no marks")]),
-    };
-    proven.map_err(|reasons| {
-        wrong(&format!("{at}.guard"), &format!("{} does not work there: {}", wanted.name(), reasons.join("; ")))
-    })
+        kind => Ok(Err(vec![format!("a {kind} keeps no marks")])),
+    }
 }
 
 fn wrong(site: &str, what: &str) -> Error {

@@ -22,6 +22,8 @@ mod moves;
 mod outbox;
 #[path = "conformance/rows.rs"]
 mod rows;
+#[path = "conformance/silence.rs"]
+mod silence;
 #[path = "conformance/target.rs"]
 mod target;
 #[path = "conformance/types.rs"]

@@ -17,6 +17,9 @@ section! {
         batch_age_ms: u64 = 20;
         /// Mebibytes that all lanes of this process together may hold in memory as read and not yet written, 16 or more.
         memory_mb: usize = 128;
+        /// Seconds that one statement at a database may take, 1–86400. PostgreSQL ends a longer one by itself; where no answer has come a quarter
+        /// later, as on a network that lost the connection without a word, the connection is given up, and the ledger tells what took effect.
+        statement_seconds: u64 = 120;
         /// Tries for errors that may pass, before the direction pauses and waits for its target.
         retry: Retry = Retry::default();
         /// Limits for rows that wait for another row.
@@ -187,6 +190,7 @@ impl Tuning {
         range("batch_bytes", self.batch_bytes as f64, 1024.0, 256.0 * 1024.0 * 1024.0);
         range("batch_age_ms", self.batch_age_ms as f64, 0.0, 60_000.0);
         range("memory_mb", self.memory_mb as f64, 16.0, 1024.0 * 1024.0);
+        range("statement_seconds", self.statement_seconds as f64, 1.0, 86_400.0);
         range("retry.attempts", f64::from(self.retry.attempts), 1.0, 100.0);
         range("retry.initial_ms", self.retry.initial_ms as f64, 1.0, 600_000.0);
         range("retry.multiplier", self.retry.multiplier, 1.0, 10.0);

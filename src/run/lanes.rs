@@ -5,10 +5,11 @@ use std::time::Duration;
 
 use avro::{DecoderOptions, EnvelopeDecoder, SchemaCache, SchemaFetcher};
 use connect::kafka::{ClientSettings, LaneHandle, LaneSetup};
+use connect::sql::patience::OnSilence;
 use connect::sql::writer::{DeadLimit, HeldLimits, SinkTable, SqlWriter, WriterOptions};
 use tokio::runtime::Handle;
 use topology::batch::WriteMode;
-use topology::lane::{FetchSchema, LaneSettings, RetrySettings, StartFrom};
+use topology::lane::{FetchSchema, LaneSettings, RetrySettings, StartDecision, StartFrom};
 use topology::observe::LaneObserver;
 use topology::pipeline::{Pipeline, TopicSettings};
 use topology::processors::{self, DirectionEntity};
@@ -34,7 +35,8 @@ pub(super) struct Shared {
     pub(super) config: Arc<Config>,
     pub(super) schemas: Schemas,
     pub(super) start: StartFrom,
-    pub(super) start_forced: bool,
+    /// The operator's word, if one was given: see [`StartDecision`].
+    pub(super) start_decision: Option<Arc<StartDecision>>,
     pub(super) runtime: Handle,
     /// Lanes in this process, all directions together: they share the memory limit.
     pub(super) lane_count: usize,
@@ -99,14 +101,14 @@ pub(super) fn start(
 ) -> Result<LaneHandle> {
     let config = &shared.config;
     let (pipeline_plan, pipeline_shared) = (plan.clone(), shared.clone());
-    let (sink_plan, sink_config) = (plan.clone(), config.clone());
+    let (sink_plan, sink_config, sink_observer) = (plan.clone(), config.clone(), observer.clone());
     let schemas = shared.schemas.clone();
     connect::kafka::spawn(LaneSetup {
         name: format!("{}/{number}", plan.direction.name),
         settings: settings(shared, plan),
         client: client(shared),
         pipeline: Box::new(move || pipeline(&pipeline_shared, &pipeline_plan)),
-        sink: Box::new(move || sink(&sink_config, &sink_plan)),
+        sink: Box::new(move || sink(&sink_config, &sink_plan, &sink_observer)),
         fetch_schema: Box::new(move || schemas.fetch()),
         observer,
         drain_deadline: Duration::from_secs(config.tuning.drain_seconds),
@@ -134,7 +136,7 @@ fn settings(shared: &Shared, plan: &Plan) -> LaneSettings {
         },
         fenced_wait: FENCED_WAIT,
         start_from: shared.start,
-        start_from_forced: shared.start_forced,
+        start_decision: shared.start_decision.clone(),
         tables: plan.entities.iter().map(super::plan::PlannedEntity::table).collect(),
         snapshots: plan.entities.iter().map(|entity| entity.snapshot).collect(),
         order: plan.order.clone(),
@@ -188,7 +190,7 @@ fn pipeline(shared: &Shared, plan: &Plan) -> Result<Pipeline> {
     Pipeline::new(Box::new(decoder), graph, topics.collect())
 }
 
-fn sink(config: &Config, plan: &Plan) -> Box<dyn SinkWriter> {
+fn sink(config: &Config, plan: &Plan, observer: &Arc<dyn LaneObserver>) -> Box<dyn SinkWriter> {
     let held = held_limits(&config.tuning.parked);
     let tables: Vec<SinkTable> = plan
         .entities
@@ -208,7 +210,11 @@ fn sink(config: &Config, plan: &Plan) -> Box<dyn SinkWriter> {
     // Only what comes back needs a mark; history tables are read by nobody.
     let tagged = direction.two_way && direction.mode == WriteMode::Mirror;
     let from = tagged.then_some(direction.source.as_str());
-    let connector = sites::connector(config, &direction.target, from).expect("the plan opened a session there");
+    let observer = observer.clone();
+    // P7: a lane that waits for an answer shows it long before it gives the connection up.
+    let on_silence: OnSilence = Arc::new(move |answers| observer.target_up(answers));
+    let connector = sites::watched_connector(config, &direction.target, from, Some(on_silence))
+        .expect("the plan opened a session there");
     let dead = &config.tuning.dead;
     let options = WriterOptions {
         tables,

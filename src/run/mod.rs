@@ -50,7 +50,7 @@ pub(crate) async fn work(
     let shared = Shared {
         schemas: Schemas::new(&config.kafka, Handle::current())?,
         start: lanes::start_from(start_from.unwrap_or(config.tuning.start)),
-        start_forced: start_from.is_some(),
+        start_decision: start_from.map(|_| Arc::default()),
         runtime: Handle::current(),
         lane_count: directions.len() * config.tuning.lanes,
         config: config.clone(),

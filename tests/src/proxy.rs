@@ -1,5 +1,6 @@
 //! A network that a test can break: a TCP proxy in front of one server. It can cut every connection in the middle of whatever it carries,
-//! let nothing pass while connections stay open, refuse new ones, and swallow the reply to one chosen request.
+//! let nothing pass while connections stay open, refuse new ones, and swallow the reply to one chosen request. It runs on a thread of its own:
+//! a test that blocks, as while it waits for a worker's end, does not hold up what the worker sends.
 
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -9,8 +10,7 @@ use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::watch;
-use tokio::task::JoinHandle;
+use tokio::sync::{oneshot, watch};
 
 /// How long a connection whose reply was swallowed stays open: the server has done what it was asked by then.
 const SWALLOWED_FOR: Duration = Duration::from_millis(500);
@@ -24,6 +24,8 @@ struct Weather {
     accepts: bool,
     /// Connections from before a cut end.
     cuts: u64,
+    /// Connections from before this are silent for ever.
+    forgets: u64,
 }
 
 /// What is done to the connections, shared by all of them.
@@ -42,7 +44,8 @@ pub struct Proxy {
     address: SocketAddr,
     weather: watch::Sender<Weather>,
     shared: Arc<Shared>,
-    accepting: JoinHandle<()>,
+    /// Its thread ends when this is dropped.
+    _alive: oneshot::Sender<()>,
 }
 
 impl Proxy {
@@ -51,17 +54,20 @@ impl Proxy {
     /// # Panics
     /// When there is no free port.
     pub async fn start(server: &str) -> Proxy {
-        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a free port");
+        listener.set_nonblocking(true).expect("a socket can wait for its runtime");
         let address = listener.local_addr().expect("it is bound");
-        let (weather, _) = watch::channel(Weather { flows: true, accepts: true, cuts: 0 });
+        let (weather, _) = watch::channel(Weather { flows: true, accepts: true, cuts: 0, forgets: 0 });
         let shared = Arc::new(Shared {
             server: server.to_owned(),
             trap: Mutex::default(),
             swallowed: AtomicU64::new(0),
             carried: AtomicU64::new(0),
         });
-        let accepting = tokio::spawn(accept(listener, weather.clone(), shared.clone()));
-        Proxy { address, weather, shared, accepting }
+        let (alive, gone) = oneshot::channel();
+        let (sky, all) = (weather.clone(), shared.clone());
+        std::thread::spawn(move || run(listener, sky, all, gone));
+        Proxy { address, weather, shared, _alive: alive }
     }
 
     /// A proxy in front of the server of an address such as `mysql://user@host:port/database`, and that address through the proxy.
@@ -101,6 +107,11 @@ impl Proxy {
         self.weather.send_modify(|weather| weather.flows = false);
     }
 
+    /// The network loses all connections without a word: both ends keep them, and nothing passes on them ever again. New ones work.
+    pub fn forget(&self) {
+        self.weather.send_modify(|weather| weather.forgets += 1);
+    }
+
     /// Everything passes again; what was silenced is delivered late.
     pub fn heal(&self) {
         self.weather.send_modify(|weather| {
@@ -125,11 +136,21 @@ impl Proxy {
     }
 }
 
-impl Drop for Proxy {
-    fn drop(&mut self) {
-        self.refuse();
-        self.accepting.abort();
-    }
+fn run(
+    listener: std::net::TcpListener,
+    weather: watch::Sender<Weather>,
+    shared: Arc<Shared>,
+    gone: oneshot::Receiver<()>,
+) {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
+    runtime.block_on(async {
+        let listener = TcpListener::from_std(listener).expect("it does not block");
+        tokio::select! {
+            () = accept(listener, weather, shared) => {}
+            _ = gone => {}
+        }
+    });
+    // Whatever is still carried ends with the runtime.
 }
 
 async fn accept(listener: TcpListener, weather: watch::Sender<Weather>, shared: Arc<Shared>) {
@@ -143,7 +164,7 @@ async fn accept(listener: TcpListener, weather: watch::Sender<Weather>, shared: 
 
 /// One connection, until one side ends it or it is cut.
 async fn carry(client: TcpStream, mut weather: watch::Receiver<Weather>, shared: Arc<Shared>) {
-    let born = weather.borrow().cuts;
+    let Weather { cuts, forgets, .. } = *weather.borrow();
     let Ok(server) = TcpStream::connect(&shared.server).await else { return };
     let _ = client.set_nodelay(true);
     let _ = server.set_nodelay(true);
@@ -151,10 +172,11 @@ async fn carry(client: TcpStream, mut weather: watch::Receiver<Weather>, shared:
     let (from_client, to_client) = client.into_split();
     let (from_server, to_server) = server.into_split();
     let is_swallowing = AtomicBool::new(false);
-    let requests = pass_requests(from_client, to_server, weather.clone(), &shared, &is_swallowing);
-    let replies = pass_replies(from_server, to_client, weather.clone(), &is_swallowing);
+    let way = Way { weather: weather.clone(), forgets };
+    let requests = pass_requests(from_client, to_server, way.clone(), &shared, &is_swallowing);
+    let replies = pass_replies(from_server, to_client, way, &is_swallowing);
     let cut = async {
-        let _ = weather.wait_for(|weather| weather.cuts > born).await;
+        let _ = weather.wait_for(|weather| weather.cuts > cuts).await;
     };
     tokio::select! {
         () = requests => {}
@@ -163,21 +185,31 @@ async fn carry(client: TcpStream, mut weather: watch::Receiver<Weather>, shared:
     }
 }
 
-/// Waits while nothing may pass.
-async fn until_it_flows(weather: &mut watch::Receiver<Weather>) {
-    let _ = weather.wait_for(|weather| weather.flows).await;
+/// One direction of a connection.
+#[derive(Clone)]
+struct Way {
+    weather: watch::Receiver<Weather>,
+    /// As it was when the connection was made.
+    forgets: u64,
+}
+
+impl Way {
+    /// Waits while nothing may pass.
+    async fn until_it_flows(&mut self) {
+        let _ = self.weather.wait_for(|weather| weather.flows && weather.forgets == self.forgets).await;
+    }
 }
 
 async fn pass_requests(
     mut from: OwnedReadHalf,
     mut to: OwnedWriteHalf,
-    mut weather: watch::Receiver<Weather>,
+    mut way: Way,
     shared: &Shared,
     is_swallowing: &AtomicBool,
 ) {
     let mut bytes = vec![0; 16 * 1024];
     while let Ok(count @ 1..) = from.read(&mut bytes).await {
-        until_it_flows(&mut weather).await;
+        way.until_it_flows().await;
         let request = &bytes[..count];
         let is_trapped = shared.springs(request);
         is_swallowing.fetch_or(is_trapped, Ordering::Relaxed);
@@ -192,15 +224,10 @@ async fn pass_requests(
     }
 }
 
-async fn pass_replies(
-    mut from: OwnedReadHalf,
-    mut to: OwnedWriteHalf,
-    mut weather: watch::Receiver<Weather>,
-    is_swallowing: &AtomicBool,
-) {
+async fn pass_replies(mut from: OwnedReadHalf, mut to: OwnedWriteHalf, mut way: Way, is_swallowing: &AtomicBool) {
     let mut bytes = vec![0; 16 * 1024];
     while let Ok(count @ 1..) = from.read(&mut bytes).await {
-        until_it_flows(&mut weather).await;
+        way.until_it_flows().await;
         if !is_swallowing.load(Ordering::Relaxed) && to.write_all(&bytes[..count]).await.is_err() {
             return;
         }
@@ -272,6 +299,32 @@ mod tests {
         proxy.refuse();
         let mut refused = TcpStream::connect(proxy.address).await.unwrap();
         assert_eq!(ask(&mut refused, "five").await, None);
+    }
+
+    #[tokio::test]
+    async fn connections_that_the_network_forgot_are_silent_for_ever_and_new_ones_work() {
+        let proxy = Proxy::start(&echo().await).await;
+        let mut old = TcpStream::connect(proxy.address).await.unwrap();
+        assert_eq!(ask(&mut old, "one").await.as_deref(), Some("one"));
+        proxy.forget();
+        assert_eq!(ask(&mut old, "two").await, None);
+        let mut new = TcpStream::connect(proxy.address).await.unwrap();
+        assert_eq!(ask(&mut new, "three").await.as_deref(), Some("three"));
+        proxy.heal();
+        assert_eq!(ask(&mut old, "four").await, None);
+    }
+
+    #[tokio::test]
+    async fn a_test_that_blocks_does_not_hold_up_what_is_carried() {
+        use std::io::{Read, Write};
+        let server = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let proxy = Proxy::start(&server.local_addr().unwrap().to_string()).await;
+        let mut client = std::net::TcpStream::connect(proxy.address).unwrap();
+        client.write_all(b"one").unwrap();
+        let mut carried = server.accept().unwrap().0;
+        let mut bytes = [0; 3];
+        carried.read_exact(&mut bytes).unwrap();
+        assert_eq!(&bytes, b"one");
     }
 
     #[tokio::test]

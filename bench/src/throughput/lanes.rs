@@ -115,7 +115,7 @@ pub(crate) fn child(arguments: &[String]) -> Result<(), String> {
             retry: RetrySettings::default(),
             fenced_wait: Duration::from_millis(500),
             start_from: StartFrom::Earliest,
-            start_from_forced: false,
+            start_decision: None,
             tables: vec![(*plan.table).clone()],
             snapshots: vec![SnapshotMode::Upsert],
             order: vec![EntityId(0)],

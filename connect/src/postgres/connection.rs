@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 use std::str::FromStr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use async_trait::async_trait;
 use sqlx::postgres::types::Oid;
@@ -20,6 +21,7 @@ use super::{guard, introspect, statements};
 use crate::sql::connection::{Connector, SqlConnection};
 use crate::sql::dialect::Dialect;
 use crate::sql::error::{SqlError, SqlResult};
+use crate::sql::patience::DEFAULT_STATEMENT_MAX;
 use crate::sql::plan::{RowOperation, Shape, TablePlan, Written};
 
 /// Prepared statements kept per session: tables × operations.
@@ -27,7 +29,7 @@ const STATEMENTS_MAX: usize = 512;
 
 /// What every session sets (rule L10). A zombie's transaction ends after 30 s of silence, so that a claim does not wait for ever; a lock
 /// is waited for 10 s before the claim may end its holder. Text and times are read the same way whatever the server's defaults.
-const SETTINGS: &str = "SET idle_in_transaction_session_timeout = '30s'; SET statement_timeout = '120s'; SET lock_timeout = '10s'; \
+const SETTINGS: &str = "SET idle_in_transaction_session_timeout = '30s'; SET lock_timeout = '10s'; \
      SET tcp_keepalives_idle = 10; SET tcp_keepalives_interval = 5; SET tcp_keepalives_count = 3; SET tcp_user_timeout = 30000; \
      SET TimeZone = 'UTC'; SET DateStyle = 'ISO, YMD'; SET IntervalStyle = 'iso_8601'; SET standard_conforming_strings = on; \
      SET client_min_messages = error; SET default_transaction_isolation = 'read committed'";
@@ -41,6 +43,7 @@ const DRAWS_MAX: i64 = 1_000;
 pub struct PostgresConnector {
     options: PgConnectOptions,
     origin_prefix: Option<Arc<str>>,
+    statement_max: Duration,
 }
 
 impl PostgresConnector {
@@ -57,7 +60,14 @@ impl PostgresConnector {
         })?;
         let options =
             options.application_name("tidelock").statement_cache_capacity(STATEMENTS_MAX).disable_statement_logging();
-        Ok(PostgresConnector { options, origin_prefix: origin_prefix.map(Arc::from) })
+        let origin_prefix = origin_prefix.map(Arc::from);
+        Ok(PostgresConnector { options, origin_prefix, statement_max: DEFAULT_STATEMENT_MAX })
+    }
+
+    /// The server ends statements that take longer than this.
+    #[must_use]
+    pub fn statement_max(self, statement_max: Duration) -> PostgresConnector {
+        PostgresConnector { statement_max, ..self }
     }
 
     /// Whether writes that come from site `from` can be marked by a replication origin here, by trying it; or why not. For `guard: auto`
@@ -74,7 +84,8 @@ impl PostgresConnector {
     async fn open(&self) -> SqlResult<PgConnection> {
         let failed = |error| classify("cannot open session", "check address, user and privileges", error);
         let mut connection = self.options.connect().await.map_err(failed)?;
-        connection.execute(sqlx::raw_sql(SETTINGS)).await.map_err(failed)?;
+        let settings = format!("{SETTINGS}; SET statement_timeout = {}", self.statement_max.as_millis());
+        connection.execute(sqlx::raw_sql(AssertSqlSafe(settings))).await.map_err(failed)?;
         Ok(connection)
     }
 }
@@ -362,7 +373,10 @@ impl SqlConnection for Session {
     }
 
     async fn terminate(&mut self, backend_id: i64) -> SqlResult<()> {
-        self.query("SELECT pg_terminate_backend($1::int8::int4)", &[Value::I64(backend_id)]).await.map(|_| ())
+        // Numbers of sessions come again: it may be somebody else's by now.
+        let text = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE pid = $1::int8::int4 AND usename = current_user \
+             AND datname = current_database() AND application_name = 'tidelock' AND pid <> pg_backend_pid()";
+        self.query(text, &[Value::I64(backend_id)]).await.map(|_| ())
     }
 }
 

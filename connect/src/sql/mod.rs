@@ -6,6 +6,7 @@ pub mod codes;
 pub mod connection;
 pub mod dialect;
 pub mod error;
+pub mod patience;
 pub mod plan;
 pub mod statements;
 pub mod text;

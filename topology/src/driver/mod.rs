@@ -85,7 +85,7 @@ pub fn mirror(tables: &[(&str, &[&str], usize)]) -> TestDirection {
             retry: RetrySettings::default(),
             fenced_wait: Duration::from_millis(500),
             start_from: StartFrom::Earliest,
-            start_from_forced: false,
+            start_decision: None,
             snapshots: vec![SnapshotMode::Upsert; written.len()],
             order: written.iter().map(|table| table.entity).collect(),
             tables: written,

@@ -29,5 +29,5 @@ mod writer;
 
 pub use message::{Command, PartitionEnds, PublishJob, Rejection, Reply, Request, SealedBatch, StartAt, StartFacts};
 pub use polling::{Lane, Taken, tail_hash};
-pub use settings::{FetchSchema, LaneSettings, RetrySettings, StartFrom};
+pub use settings::{FetchSchema, LaneSettings, RetrySettings, StartDecision, StartFrom};
 pub use writer::Writer;

@@ -67,6 +67,9 @@ impl Lane {
         task.committed_marks = span.marks.clone();
         task.committed_generation = span.generation;
         task.fenced_count = 0;
+        if let Some(decision) = &self.settings.start_decision {
+            decision.use_up(&span.task);
+        }
         observer.progress(&span.task.topic, span.task.partition, span.to);
     }
 

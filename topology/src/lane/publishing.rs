@@ -7,6 +7,7 @@ use std::collections::BTreeMap;
 
 use super::message::{Command, PublishJob, Reply, Request};
 use super::polling::Lane;
+use super::task::{Task, TaskState};
 use super::writer::Writer;
 use crate::ledger::TaskKey;
 use crate::mutation;
@@ -48,10 +49,15 @@ impl Lane {
             let mut places: Vec<(usize, i32)> = places.into_iter().flatten().collect();
             places.sort_unstable();
             places.dedup();
-            // A task that is being claimed anew has no progress to commit: all wait for it.
-            let offset = |place: (usize, i32)| Some((place.0, place.1, self.committed(place.0, place.1)?));
-            let offsets: Option<Vec<_>> = places.into_iter().map(offset).collect();
-            return offsets.map(|offsets| PublishJob { outputs: self.outputs.clone(), offsets });
+            // A task that is being claimed anew, or that is halted, has no progress to commit.
+            let offset = |place: &(usize, i32)| Some((place.0, place.1, self.committed(place.0, place.1)?));
+            let offsets: Vec<_> = places.iter().filter_map(offset).collect();
+            if offsets.len() < places.len() {
+                self.leave_out_unclaimed(!offsets.is_empty());
+            }
+            if !offsets.is_empty() {
+                return Some(PublishJob { outputs: self.outputs.clone(), offsets });
+            }
         }
         if !with_offsets {
             return None;
@@ -63,6 +69,22 @@ impl Lane {
         });
         let offsets: Vec<_> = moved.collect();
         (!offsets.is_empty()).then(|| PublishJob { outputs: Vec::new(), offsets })
+    }
+
+    /// Outputs of tasks without claim must not hold up those of others. They are in the target, and are read again when the task is claimed. Those
+    /// that are soon claimed again are kept if there are no `others`: else they would be read again and again meanwhile.
+    fn leave_out_unclaimed(&mut self, others: bool) {
+        let goes = |task: &Task| task.claim.is_some() || (!others && !matches!(task.state, TaskState::Halted));
+        let stays = |output: &Output| {
+            let slot = self.slot_of(&output.task)?;
+            self.tasks[usize::from(slot.0)].as_ref().map(goes)
+        };
+        let stay: Vec<bool> = self.outputs.iter().map(|output| stays(output).unwrap_or(false)).collect();
+        let mut stay = stay.into_iter();
+        self.outputs.retain(|_| stay.next().unwrap_or(false));
+        if self.outputs.is_empty() {
+            self.commands.push_back(Command::Send(Request::Published { upto: Vec::new(), ends: true }));
+        }
     }
 
     /// The task is not ours any more: whoever has it finds its outputs in the target. Coming back it is another claim, and what is published

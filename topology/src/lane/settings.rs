@@ -1,13 +1,15 @@
 //! What a lane is told by the configuration.
 
+use std::collections::HashSet;
 use std::future::Future;
 use std::pin::Pin;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use crate::batch::SnapshotMode;
 use crate::batch::WriteTable;
 use crate::error::Result;
+use crate::ledger::TaskKey;
 use crate::record::EntityId;
 
 /// Fetches the schema of an id into the cache that the decoders read, for the writer's own pipeline. Called off the hot path only.
@@ -64,6 +66,28 @@ pub enum StartFrom {
     Timestamp(i64),
 }
 
+/// An operator's word that partitions may begin anew, for the logs and the ledger as they were when it was given. All lanes of a process share it.
+///
+/// It is used up, partition by partition, by the first progress: what retention takes or somebody deletes later is another decision.
+#[derive(Debug, Default)]
+pub struct StartDecision {
+    used: Mutex<HashSet<TaskKey>>,
+}
+
+impl StartDecision {
+    pub(super) fn holds_for(&self, task: &TaskKey) -> bool {
+        !self.used.lock().expect("no panic while locked").contains(task)
+    }
+
+    /// Once per partition and batch, and only in a process to which the word was given.
+    pub(super) fn use_up(&self, task: &TaskKey) {
+        let mut used = self.used.lock().expect("no panic while locked");
+        if !used.contains(task) {
+            used.insert(task.clone());
+        }
+    }
+}
+
 /// Settings of one lane.
 #[derive(Clone, Debug)]
 pub struct LaneSettings {
@@ -87,8 +111,8 @@ pub struct LaneSettings {
     pub fenced_wait: Duration,
     /// Start of partitions that the ledger does not know.
     pub start_from: StartFrom,
-    /// True when the operator said `run --start-from …`: a lost ledger may begin anew (rule L6).
-    pub start_from_forced: bool,
+    /// The operator said `run --start-from …`: a lost ledger or another log may begin anew (rules L6, L7).
+    pub start_decision: Option<Arc<StartDecision>>,
     /// The written tables, indexed by entity.
     pub tables: Vec<WriteTable>,
     /// What snapshot reads do, indexed by entity.

@@ -6,7 +6,7 @@ use super::settings::{LaneSettings, StartFrom};
 use super::task::{Missing, Task, TaskState};
 use crate::error::{Error, ErrorKind, Stage};
 use crate::generation::Generation;
-use crate::ledger::{Claim, ClaimReply, ClaimRequest, Owner};
+use crate::ledger::{Claim, ClaimReply, ClaimRequest, Owner, TaskKey};
 
 /// Wait before the brokers are asked again.
 const ASK_AGAIN_US: u64 = 1_000_000;
@@ -76,7 +76,7 @@ impl Lane {
             task.state = TaskState::Fenced { retry_at_us };
             return;
         };
-        if facts.committed.is_some() && !self.settings.start_from_forced {
+        if facts.committed.is_some() && !self.settings.may_begin_anew(&task.key) {
             let detail = format!(
                 "{}: the consumer group has committed offsets, but tidelock_progress has no row; restore the table, or decide with run --start-from",
                 task.key
@@ -108,11 +108,11 @@ impl Lane {
     /// The log of a claimed partition is not the one that the ledger knows (rule L7): it halts, or starts anew if a person decided so.
     pub fn log_differs(&mut self, topic: usize, partition: i32, error: Error) {
         let Some(slot) = self.slots.get(&(topic, partition)).copied() else { return };
-        if !self.settings.start_from_forced {
+        let Some(task) = &mut self.tasks[usize::from(slot.0)] else { return };
+        if !self.settings.may_begin_anew(&task.key) {
             self.halt(slot, error);
             return;
         }
-        let Some(task) = &mut self.tasks[usize::from(slot.0)] else { return };
         tracing::warn!(task = %task.key, %error, "starting anew, as run --start-from says");
         task.restart = true;
         task.claim = None;
@@ -138,6 +138,12 @@ impl Task {
         // Used up: a later claim goes on where the row is.
         self.start_offset = None;
         self.restart = false;
+    }
+}
+
+impl LaneSettings {
+    fn may_begin_anew(&self, task: &TaskKey) -> bool {
+        self.start_decision.as_ref().is_some_and(|decision| decision.holds_for(task))
     }
 }
 
@@ -177,3 +183,7 @@ pub(super) fn claim_request(
         generation: task.generation,
     }
 }
+
+#[cfg(test)]
+#[path = "start_tests.rs"]
+mod tests;

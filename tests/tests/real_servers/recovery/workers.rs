@@ -24,6 +24,7 @@ async fn workers_and_connections_that_fail_at_the_worst_moment_lose_and_double_n
     group.show(a_zombie_in_the_middle_of_a_transaction_does_not_stop_its_successor).await;
     group.show(a_batch_whose_commit_is_never_answered_counts_once).await;
     group.show(connections_that_are_cut_in_the_middle_are_made_anew).await;
+    group.show(connections_that_the_network_forgets_are_given_up).await;
     group.end().await;
 }
 
@@ -107,5 +108,28 @@ async fn connections_that_are_cut_in_the_middle_are_made_anew(pair: Arc<Pair>) {
     proxy.heal();
     everything_arrived_once(&pair).await;
     assert!(proxy.carried() > 2, "connections were made anew");
+    assert_eq!(worker.terminate(STOP_LIMIT), 0, "{}", worker.log_tail());
+}
+
+/// Rule L10: no packet says that such a connection is gone, as after a host lost its power or a firewall its table.
+async fn connections_that_the_network_forgets_are_given_up(pair: Arc<Pair>) {
+    // Given a worker whose connections work,
+    let (proxy, url) = Proxy::of_url(&pair.running.variables["POSTGRES_URL"]).await;
+    let mut worker = start(&pair, "forgotten", &[("POSTGRES_URL", &url), ("TIDELOCK_STATEMENT_SECONDS", "8")]);
+    publish(&pair, BURST).await;
+    everything_arrived_once(&pair).await;
+    // when nothing passes on them any more, and both ends keep them,
+    proxy.forget();
+    publish(&pair, BURST).await;
+    // then it says so while it waits,
+    eventually(CATCH_UP, "a lane says that its target does not answer", || async {
+        match worker.get("/ready").await {
+            Some((503, reasons)) if reasons.contains("the target does not answer") => Ok(()),
+            other => Err(format!("{other:?}; {}", worker.log_tail())),
+        }
+    })
+    .await;
+    // gives them up, and what it had begun on them takes effect once.
+    everything_arrived_once(&pair).await;
     assert_eq!(worker.terminate(STOP_LIMIT), 0, "{}", worker.log_tail());
 }
