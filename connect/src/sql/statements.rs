@@ -182,6 +182,10 @@ pub struct Statements {
     pub other_group: String,
     /// `run --start-from` (rules L6, L7): next_offset, generation, task.
     pub restart: String,
+    /// The same: task → first and last offset of what is held; NULL when nothing is.
+    pub held_offsets: String,
+    /// The same: distance, task.
+    pub held_of_older_log: String,
     /// pipeline, direction → generation of any row.
     pub direction_known: String,
     /// pipeline, direction, topic → the generations of its rows, each once.
@@ -291,6 +295,8 @@ impl Statements {
             restart: text(
                 "UPDATE [tidelock_progress] SET [next_offset] = {i64}, [generation] = {name}, [tail_hash] = 0 WHERE {task}",
             ),
+            held_offsets: text("SELECT MIN([offset]), MAX([offset]) FROM [tidelock_held] WHERE {task}"),
+            held_of_older_log: text("UPDATE [tidelock_held] SET [offset] = [offset] - {i64} WHERE {task}"),
             direction_known: text(&format!("SELECT [generation] FROM [tidelock_progress] {WHERE_DIRECTION} LIMIT 1")),
             topic_known: text(&format!(
                 "SELECT DISTINCT [generation] FROM [tidelock_progress] {WHERE_DIRECTION} AND [topic] = {{name}}"

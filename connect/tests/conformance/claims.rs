@@ -245,13 +245,10 @@ async fn records_that_are_read_again_are_held_again(target: &mut Target) {
     apply(&mut writer, &mut claims, &batch).await;
     let held = "SELECT entity, state FROM tidelock_held ORDER BY 1";
     assert_eq!(target.rows(held).await, ["posts|parked", "users|dead"]);
-    // when a person makes the direction begin anew,
-    let mut wanted = request("t", 0, 2, Some(0));
-    wanted.restart = true;
-    let replies = writer.claim(&[wanted]).await.unwrap();
-    let ClaimReply::Claimed(restarted) = replies.into_iter().next().unwrap() else { panic!("not claimed") };
+    // when the ledger is lost and a person makes the direction begin anew,
+    target.run(&["DELETE FROM tidelock_progress"]).await;
+    let mut claims = [claim(&mut writer, "t", 0, 2).await];
     // then they are held again, once, and what waits is tried when its time comes.
-    let mut claims = [restarted];
     let batch = records(&claims);
     apply(&mut writer, &mut claims, &batch).await;
     assert_eq!(claims[0].next_offset, 2);
@@ -259,6 +256,37 @@ async fn records_that_are_read_again_are_held_again(target: &mut Target) {
     writer.held_counts(&claims).await.unwrap();
     let due = writer.due_held(&claims, 10).await.unwrap();
     assert_eq!(due.iter().map(|row| row.id.offset).collect::<Vec<_>>(), [1], "it waits behind nothing");
+}
+
+async fn what_is_held_of_an_older_log_stays_and_comes_before_what_the_new_one_has(target: &mut Target) {
+    let tables = blog(target).await;
+    let mut writer = target.writer(&tables);
+    let mut claims = [claim(&mut writer, "t", 0, 1).await];
+    // Given a topic that is created anew twice, and each time a dead record and one that waits at the same offsets,
+    for log in ["first", "second", "third"] {
+        if log != "first" {
+            let mut wanted = request("t", 0, 2, Some(0));
+            wanted.restart = true;
+            let replies = writer.claim(&[wanted]).await.unwrap();
+            let ClaimReply::Claimed(restarted) = replies.into_iter().next().unwrap() else { panic!("not claimed") };
+            claims = [restarted];
+        }
+        let batch = Builder::new(&claims, &tables).upsert(0, &bad_user(1, log)).upsert(1, &post(1, 9, log)).finish();
+        apply(&mut writer, &mut claims, &batch).await;
+    }
+    // then all are there, in their order, and of the key that waits the oldest is tried first.
+    let held = "SELECT entity, state FROM tidelock_held ORDER BY \"offset\"".replace('"', target.quote());
+    let both = |waits: &str| ["users|dead".to_owned(), format!("posts|{waits}")];
+    assert_eq!(target.rows(&held).await, [both("parked"), both("queued"), both("queued")].concat());
+    target.run(&["INSERT INTO users VALUES (9, 'here', 'h')"]).await;
+    for (offset, log) in [(-5, "first"), (-3, "second"), (1, "third")] {
+        target.run(&["UPDATE tidelock_held SET retry_at_ms = 0 WHERE state IN ('parked', 'queued')"]).await;
+        let due = writer.due_held(&claims, 1).await.unwrap();
+        assert_eq!(due.iter().map(|row| row.id.offset).collect::<Vec<_>>(), [offset]);
+        let batch = Builder::new(&claims, &tables).upsert(1, &post(1, 9, log)).finish_release(&[due[0].id]);
+        writer.apply(&batch).await.unwrap();
+        assert_eq!(target.value("SELECT title FROM posts").await, log);
+    }
 }
 
 /// A record that waits; without a time it waits for all.
@@ -347,6 +375,7 @@ conformance!(
     what_processors_remember_is_committed_with_the_rows_and_read_by_the_next_claim,
     a_restart_moves_a_row_that_is_there_and_an_ordinary_claim_does_not,
     records_that_are_read_again_are_held_again,
+    what_is_held_of_an_older_log_stays_and_comes_before_what_the_new_one_has,
     what_a_topic_s_rows_and_held_rows_say_is_read_for_all_its_partitions,
     a_claim_raises_the_epoch_and_reads_what_is_stored,
     a_start_offset_is_stored_once_and_never_overrides_progress,

@@ -139,6 +139,13 @@ impl SqlWriter {
         } else if let (true, Some(start)) = (request.restart, request.start_offset) {
             let values = [Value::I64(start), Value::Text(request.generation.to_string())];
             session.execute(&statements.restart, &parameters(&[&values, &task])).await?;
+            // What is held of the older log came before all of the new one, and offsets are no names any more: it goes below 0, in its order
+            // and below what went there before.
+            let offsets = session.query(&statements.held_offsets, &task).await?;
+            if let Some([Value::I64(first), Value::I64(last)]) = offsets.first().map(Vec::as_slice) {
+                let distance = [Value::I64(last + 1 - first.min(&0))];
+                session.execute(&statements.held_of_older_log, &parameters(&[&distance, &task])).await?;
+            }
         }
         topology::crash::point("claim_raised");
         if !self.counts_asserted {
