@@ -131,8 +131,8 @@ pub struct TableChanges {
 /// A part of a batch in which every key occurs once. Stages are applied one after the other in the same transaction.
 #[derive(Clone, Debug, Default)]
 pub struct BatchStage {
-    /// Tables to empty before anything else of this stage (BAT-2).
-    pub truncates: Vec<EntityId>,
+    /// Records whose tables are to be emptied before anything else of this stage (BAT-2), as indexes in [`ChangeBatch::records`].
+    pub truncates: Vec<u32>,
     /// Changes by table, parents first (rule B1). Sinks write deletes in reverse table order after all else.
     pub tables: Vec<TableChanges>,
 }

@@ -174,7 +174,7 @@ impl Reducer {
             if !self.places.is_empty() {
                 return Err(NewStage);
             }
-            self.stage.truncates.push(record.entity);
+            self.stage.truncates.push(index);
             return Ok(());
         }
         if table.mode == WriteMode::Append {

@@ -162,7 +162,7 @@ fn a_truncate_starts_a_stage_and_clears_what_came_before() {
     given.upsert(2, "y");
     given.reduced();
     assert_eq!(given.batch.stages.len(), 2);
-    assert_eq!(given.batch.stages[1].truncates, [EntityId(0)]);
+    assert_eq!(given.batch.stages[1].truncates, [1], "the record that says so");
     assert_eq!(given.batch.stages[1].tables[0].changes.len(), 1);
 }
 

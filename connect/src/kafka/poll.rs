@@ -157,6 +157,16 @@ impl<'a> PollLoop<'a> {
     }
 
     pub(super) fn run(mut self) -> Result<Ended> {
+        let ended = self.poll_on();
+        if !matches!(ended, Ok(Ended::Drained(_))) {
+            // Others get them now: what this lane said of them is not true any more.
+            let owned: Vec<_> = self.owned.drain().collect();
+            self.lane.revoked(&owned);
+        }
+        ended
+    }
+
+    fn poll_on(&mut self) -> Result<Ended> {
         while !self.stop.load(Ordering::Relaxed) {
             if let Some(ended) = self.housekeeping()? {
                 return Ok(ended);
@@ -398,8 +408,9 @@ impl<'a> PollLoop<'a> {
             Taken::Fatal(error) => Err(error),
             Taken::SchemaNeeded(id) => {
                 let offset = message.offset();
+                let timestamp_ms = message.timestamp().to_millis().unwrap_or(-1);
                 drop(message);
-                self.wait_for_schema(id, place, offset)?;
+                self.wait_for_schema(id, place, offset, timestamp_ms)?;
                 Ok(Polled::Record)
             }
         }
@@ -463,7 +474,7 @@ impl<'a> PollLoop<'a> {
     }
 
     /// SIGTERM: writes what is held, within the deadline.
-    fn drain(mut self) -> Result<Ended> {
+    fn drain(&mut self) -> Result<Ended> {
         self.observer.lane_state(LaneState::Draining, None);
         let started = Instant::now();
         let until = started + self.setup.drain_deadline;
@@ -472,6 +483,11 @@ impl<'a> PollLoop<'a> {
         let mut asked = false;
         let drained = loop {
             if Instant::now() >= until {
+                tracing::warn!(
+                    lane = %self.setup.name,
+                    batches = self.lane.in_flight(),
+                    "the drain deadline passed while the writer was waited for; what it does comes again at the next start, unless it is committed"
+                );
                 break Drained::DeadlinePassed;
             }
             self.keep_membership();

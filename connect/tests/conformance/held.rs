@@ -1,9 +1,10 @@
 //! Rules H: what waits is kept, tried again in order, and nothing else suffers.
 
+use topology::ErrorKind;
 use topology::batch::HeldId;
 use topology::data::Value;
 use topology::ledger::Claim;
-use topology::sink::{OutcomeCounts, SinkWriter};
+use topology::sink::{ApplyError, OutcomeCounts, SinkWriter};
 
 use tidelock_connect::sql::writer::{HeldLimits, SqlWriter};
 
@@ -326,6 +327,52 @@ async fn a_truncate_takes_what_waits_for_its_table(target: &mut Target) {
     assert_eq!(apply(&mut writer, &mut claims, &batch).await.outcomes[0].1.applied, 1, "the key is free");
 }
 
+async fn a_truncate_takes_what_its_own_batch_has_held_so_far(target: &mut Target) {
+    // given a key that is held already
+    let tables = blog(target).await;
+    let mut writer = target.writer(&tables);
+    let mut claims = [claim(&mut writer, "t", 0, 1).await];
+    let batch = Builder::new(&claims, &tables).upsert(1, &post(1, 7, "orphan")).finish();
+    apply(&mut writer, &mut claims, &batch).await;
+    // when a change of it, and another child without parent, come in one batch with a truncate behind them
+    let mut builder = Builder::new(&claims, &tables);
+    builder.upsert(1, &post(1, 7, "later")).upsert(1, &post(2, 7, "other")).truncate(1).upsert(1, &post(3, 9, "after"));
+    apply(&mut writer, &mut claims, &builder.finish()).await;
+    // then only what came after it waits, and nothing comes back with the parent.
+    let held = format!("SELECT {q}offset{q}, state FROM tidelock_held", q = target.quote());
+    assert_eq!(target.rows(&held).await, ["4|parked"]);
+    let batch = Builder::new(&claims, &tables).upsert(1, &post(2, 7, "again")).finish();
+    assert_eq!(apply(&mut writer, &mut claims, &batch).await.outcomes[0].1.parked, 1, "by itself");
+    target.run(&["INSERT INTO users VALUES (7, 'late', 'l')"]).await;
+    let both = [(1, post(3, 9, "after").to_vec()), (1, post(2, 7, "again").to_vec())];
+    retry(target, &mut writer, &mut claims, &tables, &both).await;
+    assert_eq!(target.rows("SELECT title FROM posts").await, ["again"]);
+}
+
+async fn a_parent_that_cannot_be_looked_up_stops_nothing(target: &mut Target) {
+    // given children whose parent table is nobody's entity, and was looked at once
+    let tables = blog(target).await;
+    let mut writer = target.writer(&tables);
+    let mut claims = [claim(&mut writer, "t", 0, 1).await];
+    let orphans = |builder: &mut Builder<'_>, from: i64| {
+        for id in from..from + 10 {
+            builder.upsert(1, &post(id, 7, "orphan"));
+        }
+    };
+    let mut builder = Builder::new(&claims, &tables);
+    orphans(&mut builder, 0);
+    apply(&mut writer, &mut claims, &builder.finish()).await;
+    // when it gets another name, and children without parents come again
+    target.run(&["ALTER TABLE users RENAME TO people"]).await;
+    let mut builder = Builder::new(&claims, &tables);
+    orphans(&mut builder, 100);
+    let batch = builder.finish();
+    // then the batch is tried again, without that look, and its children wait.
+    let error = writer.apply(&batch).await.unwrap_err();
+    assert!(matches!(&error, ApplyError::Failed(error) if error.kind == ErrorKind::Transient), "{error:?}");
+    assert_eq!(apply(&mut writer, &mut claims, &batch).await.outcomes[0].1.parked, 10);
+}
+
 conformance!(
     a_child_is_parked_until_its_parent_comes,
     changes_of_a_held_key_queue_behind_it_in_order,
@@ -341,4 +388,6 @@ conformance!(
     what_follows_a_full_image_that_passed_does_not_wait_for_what_is_history,
     a_discarded_head_lets_its_followers_go,
     a_truncate_takes_what_waits_for_its_table,
+    a_truncate_takes_what_its_own_batch_has_held_so_far,
+    a_parent_that_cannot_be_looked_up_stops_nothing,
 );

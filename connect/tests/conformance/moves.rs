@@ -85,6 +85,27 @@ async fn the_delete_half_waits_for_the_create_half(target: &mut Target) {
     assert!(target.rows("SELECT state FROM tidelock_moved").await.is_empty(), "the word was taken away");
 }
 
+async fn a_create_half_that_brings_nothing_but_its_key_lets_the_delete_half_go(target: &mut Target) {
+    // given a delete half that waits
+    let tables = users(target).await;
+    let (mut first, mut second) = (target.writer(&tables), target.writer(&tables));
+    let mut old_lane = [claim(&mut first, "t", 0, 1).await];
+    let mut new_lane = [claim(&mut second, "t", 1, 1).await];
+    let mut builder = Builder::new(&old_lane, &tables);
+    delete_half(&mut builder);
+    apply(&mut first, &mut old_lane, &builder.finish()).await;
+    // when the create half comes, whose other columns were not sent
+    let mut builder = Builder::new(&new_lane, &tables);
+    create_half(&mut builder, Value::Unavailable);
+    apply(&mut second, &mut new_lane, &builder.finish()).await;
+    assert_eq!(target.rows(ALL).await, ["2|old|mine"]);
+    // then the delete half is done with, and its key is free.
+    retry(target, &mut first, &mut old_lane, &tables, true).await;
+    assert!(target.rows("SELECT 1 FROM tidelock_held").await.is_empty());
+    let batch = Builder::new(&old_lane, &tables).upsert(0, &[n(1), t("again")]).finish();
+    assert_eq!(apply(&mut first, &mut old_lane, &batch).await.outcomes[0].1.applied, 1);
+}
+
 async fn the_create_half_waits_and_its_key_with_it(target: &mut Target) {
     let tables = users(target).await;
     let (mut first, mut second) = (target.writer(&tables), target.writer(&tables));
@@ -634,6 +655,7 @@ async fn a_row_that_its_key_change_needs_waits_for_its_author(target: &mut Targe
 }
 
 conformance!(
+    a_create_half_that_brings_nothing_but_its_key_lets_the_delete_half_go,
     the_create_half_of_a_move_is_not_lost_where_the_old_keys_partition_is_full,
     the_delete_half_of_a_move_waits_where_the_new_keys_partition_is_full,
     a_row_whose_author_came_and_went_is_skipped_to_its_key_change,

@@ -294,6 +294,25 @@ fn an_idle_lane_notices_that_the_target_was_restored() {
 }
 
 #[test]
+fn a_busy_lane_notices_that_its_quiet_partition_went_back() {
+    // given a lane with two partitions, and a target that loses its last commits, as at a fail-over
+    let mut driver = users(2);
+    driver.start_worker();
+    driver.run();
+    let backup = driver.target().backup();
+    driver.produce(0, 1, &upsert(1, 100, "quiet"));
+    driver.run();
+    driver.target().restore(&backup);
+    // when records come in the other partition only, many a second
+    for at in 0..40 {
+        driver.produce(0, 0, &upsert(2 + at, at as i64, "busy"));
+        driver.advance(SECOND / 2);
+    }
+    // then
+    assert!(driver.target().rows("users").contains(&row(100, "quiet")));
+}
+
+#[test]
 fn a_claim_that_a_revoke_overtook_is_not_made() {
     let mut driver = users(2);
     let first = driver.start_worker();

@@ -170,7 +170,10 @@ impl Writer {
         if applied.has_outputs {
             self.publishing.note_stored();
         }
-        self.checked_at_us = self.clock.now_us();
+        if sealed.batch.spans.len() >= self.claims.len() {
+            // The CAS looked at all of them.
+            self.checked_at_us = self.clock.now_us();
+        }
         let rows_held = applied.outcomes.iter().any(|(_, counts)| counts.parked + counts.dead > 0);
         let seconds = self.clock.now_us().saturating_sub(started_us) as f64 / 1e6;
         let _ = self.replies.send(Reply::Applied { batch: sealed, applied, claims, seconds });
@@ -187,6 +190,8 @@ impl Writer {
             sealed.batch.spans.iter().map(|span| (span.task.clone(), why(&span.task))).collect();
         for (task, rejection) in &tasks {
             if *rejection != Rejection::Innocent {
+                // What happened to this one may have happened to those that are in no batch.
+                self.is_check_due = true;
                 self.claims.remove(task);
                 self.sink.forget(std::slice::from_ref(task));
             }

@@ -1,4 +1,5 @@
-//! What the writing half does while no batch shows how things are: looks at its ledger rows, and counts held rows.
+//! What the writing half does where no batch shows how things are: looks at its ledger rows, and counts held rows. A lane may be busy with some of
+//! its partitions, and the others quiet.
 
 use std::time::Duration;
 
@@ -7,6 +8,7 @@ use super::writer::{Next, Writer};
 use crate::ledger::Claim;
 use crate::mutation;
 use crate::policy::{Action, action};
+use crate::sink::HeldCounts;
 
 /// How often an idle writer looks whether the ledger still says what it thinks (a restored target, another owner), and counts held rows
 /// anew (an operator may have asked to replay some).
@@ -16,10 +18,11 @@ impl Writer {
     /// Looks now and then whether the ledger still says what we think, while no batch would show it.
     pub(super) async fn check_idle(&mut self) -> Next {
         let now = self.clock.now_us();
-        let due = now.saturating_sub(self.checked_at_us) >= IDLE_CHECK_INTERVAL.as_micros() as u64;
+        let due = self.is_check_due || now.saturating_sub(self.checked_at_us) >= IDLE_CHECK_INTERVAL.as_micros() as u64;
         if (!due && !self.is_idle_check_failing) || self.claims.is_empty() {
             return Next::Continue;
         }
+        self.is_check_due = false;
         if mutation::is_active(mutation::NO_IDLE_CHECK) {
             return Next::Continue;
         }
@@ -65,8 +68,12 @@ impl Writer {
         self.held_counted_at_us = self.clock.now_us();
         let claims: Vec<Claim> = self.claims.values().cloned().collect();
         if let Ok(counts) = self.sink.held_counts(&claims).await {
-            self.held = counts;
-            self.observer.held(counts);
+            self.show_held(counts);
         }
+    }
+
+    pub(super) fn show_held(&mut self, counts: HeldCounts) {
+        self.held = counts;
+        self.observer.held(counts);
     }
 }

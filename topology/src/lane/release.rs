@@ -48,6 +48,8 @@ impl Writer {
             Ok(due) => due,
             Err(error) => {
                 self.sink.disconnect();
+                // Whoever answers next says that it is over.
+                self.is_idle_check_failing = true;
                 self.back_off(1, &error).await;
                 return Next::Continue;
             }
@@ -147,9 +149,7 @@ impl Writer {
                 match self.pipeline.push(slot, &raw, None, &mut batch) {
                     Pushed::SchemaNeeded(id) => match (self.fetch_schema)(id).await {
                         Ok(()) => {}
-                        Err(error) if matches!(error.kind, ErrorKind::Transient | ErrorKind::Environment) => {
-                            break false;
-                        }
+                        Err(error) if error.kind != ErrorKind::Data => break false,
                         // The registry answers and does not know the id: dead, and nothing waits for it.
                         Err(error) => {
                             refused = Some(Error::data(Stage::Decode, "unknown schema", error.to_string()));
@@ -229,9 +229,12 @@ impl Writer {
                 }
                 if is_gone { Released::Some } else { Released::None }
             }
-            // The next ordinary batch meets the same fence or outage and deals with it; a lost reply is harmless here, the rows are
+            // The next ordinary batch, or the next look at the ledger, meets the same fence or outage and deals with it; a lost reply is harmless here, the rows are
             // either released or tried again under the same CAS.
-            Err(ApplyError::Cas(_)) => Released::None,
+            Err(ApplyError::Cas(_)) => {
+                self.is_check_due = true;
+                Released::None
+            }
             Err(ApplyError::Unknown(_)) => {
                 self.publishing.note_stored();
                 self.sink.disconnect();

@@ -57,6 +57,8 @@ pub struct Writer {
     pub(super) held_polled_at_us: u64,
     /// When the ledger was last seen to say what we think.
     pub(super) checked_at_us: u64,
+    /// Something was not as we thought: the ledger is to be looked at now.
+    pub(super) is_check_due: bool,
     /// When held rows were last counted.
     pub(super) held_counted_at_us: u64,
     /// The last look failed: the target is down, and nobody else has noticed.
@@ -98,6 +100,7 @@ impl Writer {
             release_rows_max: settings.held_rows_max,
             held_polled_at_us: checked_at_us,
             checked_at_us,
+            is_check_due: false,
             held_counted_at_us: checked_at_us,
             is_idle_check_failing: false,
             publishing: Publishing::new(settings.publishes),
@@ -145,6 +148,7 @@ impl Writer {
             }
         };
         self.sink.disconnect();
+        self.show_held(HeldCounts::default());
         // The other half may be gone already; then nobody listens and nothing is lost.
         let _ = self.replies.send(Reply::Stopped(result));
     }
@@ -224,6 +228,10 @@ impl Writer {
             self.publishing.forget(task);
         }
         self.sink.forget(tasks);
+        if self.claims.is_empty() {
+            // Whoever has them now counts what they hold.
+            self.show_held(HeldCounts::default());
+        }
     }
 
     /// Reads what arrived while something is waiting, handles `Forget` at once, keeps the rest in order.

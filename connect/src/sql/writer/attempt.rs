@@ -206,8 +206,8 @@ impl SqlWriter {
         slow: bool,
         progress: &mut Progress,
     ) -> Result<(), Failure> {
-        for entity in &stage.truncates {
-            self.truncate(batch, *entity, excluded, progress).await?;
+        for record in &stage.truncates {
+            self.truncate(batch, *record as usize, excluded, progress).await?;
         }
         let holds_any = self.holds_any();
         let leaves_out_any = excluded.contains(&true);
@@ -339,16 +339,12 @@ impl SqlWriter {
     async fn truncate(
         &mut self,
         batch: &ChangeBatch,
-        entity: EntityId,
+        record: usize,
         excluded: &[bool],
         progress: &mut Progress,
     ) -> Result<(), Failure> {
-        let index = usize::from(entity.0);
-        let Some(record) =
-            batch.records.iter().find(|record| record.entity == entity && record.operation == Operation::Truncate)
-        else {
-            return Ok(());
-        };
+        let record = &batch.records[record];
+        let index = usize::from(record.entity.0);
         if excluded[usize::from(batch.span_of_slot[usize::from(record.slot.0)])] {
             return Ok(());
         }
@@ -372,6 +368,7 @@ impl SqlWriter {
             .map_err(|error| Failure::Failed(error.error))?;
         progress.counts[index].applied += 1;
         progress.woken(index);
+        progress.holding.forget_waiting(batch, index);
         // Of all partitions.
         progress.holding.stale.extend(0..batch.spans.len());
         let span = usize::from(batch.span_of_slot[usize::from(record.slot.0)]);

@@ -223,6 +223,18 @@ impl Holding {
         });
     }
 
+    /// A truncate takes what waits for the table, also what this transaction has only held so far.
+    pub(crate) fn forget_waiting(&mut self, batch: &ChangeBatch, entity: usize) {
+        let Holding { rows, added, .. } = self;
+        rows.retain(|row| {
+            let stays = row.entity != entity || row.state == HeldState::Dead;
+            if let (false, Some(hash)) = (stays, row.key_hash) {
+                added.remove(&(span_index(batch, row.record), hash));
+            }
+            stays
+        });
+    }
+
     /// Parks half a key change until its other half comes (rule B5); what was merged into it queues behind.
     pub(crate) fn park_half(&mut self, table: &EntityTable, batch: &ChangeBatch, entity: usize, half: ParkedHalf) {
         let ParkedHalf { change, waits_for, error } = half;

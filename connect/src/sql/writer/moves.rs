@@ -105,11 +105,14 @@ pub(crate) async fn move_one(
     }
     if plan.write_new {
         let shape = match kind_of_row(table, arena, change.row) {
-            Some(GroupKind::Update(at)) => &table.updates[at],
-            Some(_) => return Ok(()),
-            None => &table.upsert,
+            Some(GroupKind::Update(at)) => Some(&table.updates[at]),
+            // Nothing but the key was sent.
+            Some(_) => None,
+            None => Some(&table.upsert),
         };
-        writing.session.write_rows(shape, arena, &[change.row]).await?;
+        if let Some(shape) = shape {
+            writing.session.write_rows(shape, arena, &[change.row]).await?;
+        }
     }
     if let Some(pair) = pair {
         match plan.word {

@@ -116,7 +116,15 @@ impl SqlWriter {
                 Ok(there) => there,
                 // A value that the parent's column can't hold: leave it to the write to say so.
                 Err(error) if error.kind() == ErrorKind::Data && error.error.code.is_none() => continue,
-                Err(error) => return Err(Failure::Failed(error.error)),
+                Err(error) => {
+                    // It may be one that we must not read, or that has another name by now: the next try does without this look.
+                    if matches!(error.kind(), ErrorKind::Schema | ErrorKind::Environment | ErrorKind::Configuration)
+                        && let Some(table) = &mut self.tables[entity]
+                    {
+                        table.parents.clear();
+                    }
+                    return Err(Failure::Failed(Error { kind: ErrorKind::Transient, ..error.error }));
+                }
             };
             for (at, _) in children.iter().zip(there).filter(|(_, there)| !there) {
                 found[*at].get_or_insert_with(|| parent_missing(&table.plan.name, parent));

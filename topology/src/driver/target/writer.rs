@@ -112,7 +112,8 @@ impl MemoryWriter {
         }
         let mut counts = vec![OutcomeCounts::default(); self.tables.len()];
         for stage in &batch.stages {
-            for entity in &stage.truncates {
+            for record in &stage.truncates {
+                let entity = &batch.records[*record as usize].entity;
                 let table = self.table(*entity);
                 let clear = |database: &mut Database, id| Ok(database.clear(id, &table.name)?);
                 connection.statement(Statement::Write, clear).await?;
