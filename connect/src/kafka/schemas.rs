@@ -2,7 +2,7 @@
 
 use std::collections::{HashMap, HashSet};
 use std::sync::atomic::Ordering;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use topology::lane::{Lane, Taken};
 use topology::observe::LaneState;
@@ -14,6 +14,15 @@ use crate::random::random;
 
 /// The registry is asked again about an unknown schema after this time: a lagging replica may know it then.
 const UNKNOWN_SCHEMA_MEMORY: Duration = Duration::from_secs(60);
+
+/// A record that is younger may be of a schema that the registry we ask does not know yet, as when it follows another one.
+const REGISTRY_LAG_MAX: Duration = Duration::from_secs(10);
+
+/// Pause between two questions about a schema that may not be known yet.
+const ASK_AGAIN: Duration = Duration::from_millis(500);
+
+/// A registry that has not answered for this long is shown as the reason for which the lane stands still.
+const SILENT_AFTER: Duration = Duration::from_secs(2);
 
 /// Offers a record to the lane. One whose schema the registry did not know a short while ago is kept as dead.
 pub(super) fn offer(
@@ -39,13 +48,29 @@ pub(super) fn offer(
 
 impl PollLoop<'_> {
     /// Fetches a schema with all partitions paused, polling on (rule A4), then has the partition sought back to the record that needs it.
-    pub(super) fn wait_for_schema(&mut self, id: u32, place: (usize, i32), offset: i64) -> Result<()> {
+    pub(super) fn wait_for_schema(
+        &mut self,
+        id: u32,
+        place: (usize, i32),
+        offset: i64,
+        timestamp_ms: i64,
+    ) -> Result<()> {
         let fetched: Vec<_> = self.fetched.iter().copied().collect();
         self.set_paused(&fetched, true);
         // Now, not when the schema is there: if the partition is taken away meanwhile, and given back, it starts where its claim says.
         self.seeking.insert(place, offset);
         let mut attempt = 0;
+        let began = Instant::now();
+        let silent = || {
+            Error::new(
+                ErrorKind::Environment,
+                Stage::Decode,
+                "schema registry does not answer",
+                format!("schema id {id} is waited for"),
+            )
+        };
         'waiting: loop {
+            let asked = Instant::now();
             let mut fetching = self.runtime.spawn((self.fetch_schema)(id));
             let result = loop {
                 if let Ok(joined) =
@@ -54,6 +79,10 @@ impl PollLoop<'_> {
                     break joined;
                 }
                 self.keep_membership();
+                if asked.elapsed() >= SILENT_AFTER {
+                    // Again and again: a rebalance would show the lane as running.
+                    self.observer.lane_state(LaneState::Paused, Some(&silent()));
+                }
                 // A sign of life: a registry that hangs is asked several times, for half a minute each.
                 self.observer.buffered_bytes(self.lane.buffered_bytes());
                 if self.stop.load(Ordering::Relaxed) {
@@ -68,12 +97,14 @@ impl PollLoop<'_> {
                     tracing::warn!(lane = %self.setup.name, schema = id, %error, "cannot fetch schema; trying again");
                     self.observer.lane_state(LaneState::Paused, Some(&error));
                     let wait = self.setup.settings.retry.wait(attempt, random());
-                    let until = Instant::now() + wait;
-                    while Instant::now() < until {
-                        self.keep_membership();
-                        if !self.owned.contains(&place) || self.stop.load(Ordering::Relaxed) {
-                            break 'waiting;
-                        }
+                    if !self.keep_membership_for(wait, place, Some(&error)) {
+                        break 'waiting;
+                    }
+                }
+                // It may be registered, and not known here yet. Not by how long we have asked alone: an old record has waited already.
+                Ok(Err(error)) if began.elapsed() < REGISTRY_LAG_MAX && is_younger(timestamp_ms, REGISTRY_LAG_MAX) => {
+                    if !self.keep_membership_for(ASK_AGAIN, place, Some(&error)) {
+                        break 'waiting;
                     }
                 }
                 // The registry answers and does not know the id: the record is kept as dead when it comes again.
@@ -94,4 +125,25 @@ impl PollLoop<'_> {
         self.set_paused(&running, false);
         Ok(())
     }
+
+    /// Serves callbacks for a while. False when the partition is gone, or the lane is to end.
+    fn keep_membership_for(&mut self, wait: Duration, place: (usize, i32), reason: Option<&Error>) -> bool {
+        let until = Instant::now() + wait;
+        while Instant::now() < until {
+            self.keep_membership();
+            // A rebalance would show the lane as running.
+            self.observer.lane_state(LaneState::Paused, reason);
+            self.observer.buffered_bytes(self.lane.buffered_bytes());
+            if !self.owned.contains(&place) || self.stop.load(Ordering::Relaxed) {
+                return false;
+            }
+        }
+        true
+    }
+}
+
+/// By the time that the record carries; one without is old.
+fn is_younger(timestamp_ms: i64, age: Duration) -> bool {
+    let now_ms = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |now| now.as_millis());
+    u128::try_from(timestamp_ms).is_ok_and(|at| now_ms.saturating_sub(at) < age.as_millis())
 }
