@@ -199,6 +199,30 @@ fn numbers_without_schema_keep_every_digit() {
     assert_eq!(row["price"], Value::Unavailable, "absent is not null");
 }
 
+/// Topics hold messages of Debezium's own beside rows; a table may have columns of their names.
+#[test]
+fn rows_whose_columns_are_named_like_messages_are_rows() {
+    let column = |name: &str| Column { name: name.into(), kind: Kind::Json, nullable: true };
+    for names in [
+        &["status", "event_count", "ts_ms", "id"][..],
+        &["aggregate_type", "additional_data", "id"],
+        &["databaseName", "ddl", "source"],
+        &["ts_ms"],
+    ] {
+        let member = |name: &&str| format!("\"{name}\":1");
+        let row = format!("{{{}}}", names.iter().map(member).collect::<Vec<_>>().join(","));
+        // by the table's columns,
+        let layout = Layout { columns: names.iter().map(|name| column(name)).collect() };
+        let mut declared = bench(TopicOptions { columns: Some(layout), ..TopicOptions::default() });
+        assert!(declared.change(&record(Some("5"), Some(&row))).after.is_some(), "{row}");
+        // by what flattening adds, and by what came before.
+        let mut learned = bench(TopicOptions::default());
+        let flattened = row.replacen('{', "{\"__op\":\"c\",", 1);
+        assert!(learned.change(&record(Some("5"), Some(&flattened))).after.is_some(), "{flattened}");
+        assert!(learned.change(&record(Some("5"), Some(&row))).after.is_some(), "{row}");
+    }
+}
+
 #[test]
 fn settings_say_what_is_ambiguous() {
     let column = |name: &str, kind| Column { name: name.into(), kind, nullable: true };

@@ -11,12 +11,14 @@ pub(crate) struct Reader<'a> {
     bytes: &'a [u8],
     at: usize,
     base: u32,
+    /// Items of arrays and maps that this record may still have.
+    items_left: u32,
 }
 
 impl<'a> Reader<'a> {
     /// Reads `bytes` from `start` on; byte 0 stands at `base` in the arena.
     pub(crate) fn new(bytes: &'a [u8], start: usize, base: u32) -> Reader<'a> {
-        Reader { bytes, at: start, base }
+        Reader { bytes, at: start, base, items_left: ITEMS_MAX }
     }
 
     /// Bytes not read yet.
@@ -161,8 +163,8 @@ impl<'a> Reader<'a> {
     }
 
     /// The next block of an array or map: number of items, 0 at the end. Checked against what the record can still hold, because
-    /// a few bytes may declare 2^63 items; `budget` bounds items that take no byte.
-    pub(crate) fn block(&mut self, items_may_be_empty: bool, budget: &mut usize) -> Result<usize, Fault> {
+    /// a few bytes may declare 2^63 items; those that take no byte are bounded for the record as a whole.
+    pub(crate) fn block(&mut self, items_may_be_empty: bool) -> Result<usize, Fault> {
         let declared = self.long()?;
         let count = usize::try_from(declared.unsigned_abs()).map_err(|_| Fault::Items)?;
         if declared < 0 {
@@ -174,13 +176,14 @@ impl<'a> Reader<'a> {
         if items_may_be_empty && count > EMPTY_ITEMS_MAX {
             return Err(Fault::Items);
         }
-        *budget = budget.checked_sub(count).ok_or(Fault::Items)?;
+        self.items_left =
+            u32::try_from(count).ok().and_then(|count| self.items_left.checked_sub(count)).ok_or(Fault::Items)?;
         Ok(count)
     }
 }
 
-/// Most items of one array or map: more is refused, because each costs a cell of 16 bytes.
-pub(crate) const ITEMS_MAX: usize = 4 << 20;
+/// Most items of all arrays and maps of one record: more is refused, because each costs a cell of 16 bytes.
+pub(crate) const ITEMS_MAX: u32 = 4 << 20;
 
 /// Most items in one block when they take no byte: nothing else bounds them.
 const EMPTY_ITEMS_MAX: usize = 1 << 16;
@@ -223,7 +226,7 @@ mod tests {
         assert_eq!(Reader::new(&[4, b'x'], 0, 0).bytes(), Err(Fault::End));
         assert_eq!(Reader::new(&[1], 0, 0).bytes(), Err(Fault::Length));
         let huge = [0xfe, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 1];
-        assert_eq!(Reader::new(&huge, 0, 0).block(false, &mut 100), Err(Fault::Items));
-        assert_eq!(Reader::new(&huge, 0, 0).block(true, &mut 100), Err(Fault::Items));
+        assert_eq!(Reader::new(&huge, 0, 0).block(false), Err(Fault::Items));
+        assert_eq!(Reader::new(&huge, 0, 0).block(true), Err(Fault::Items));
     }
 }

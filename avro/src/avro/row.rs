@@ -1,15 +1,14 @@
 //! Reads rows: one cell per column, by the column's plan.
 
-use topology::data::{Arena, Cell, CellRange, DecimalCell, Span};
+use topology::data::{Arena, Cell, CellRange, Span};
 
 use super::Reader;
-use super::reader::ITEMS_MAX;
 use super::record::{Scratch, Settings};
 use super::walk::{skip, write_json};
 use crate::fault::{ColumnFault, Fault};
 use crate::plan::{ColumnPlan, Quick, RowPlan, Slot, Step};
 use crate::schema::{DEPTH_MAX, NodeId, Schema, Shape};
-use crate::value::{Meaning, Primitive, STRUCT_FIELDS_MAX, StructMeaning, trimmed};
+use crate::value::{Meaning, Primitive, STRUCT_FIELDS_MAX, StructMeaning, decimal_of};
 
 /// What reading needs besides the bytes.
 pub(super) struct Context<'c> {
@@ -57,13 +56,10 @@ impl Context<'_> {
             }
             Quick::Decimal(scale) => {
                 let (bytes, span) = reader.bytes()?;
-                if bytes.is_empty() {
-                    return Err(Fault::DecimalText);
-                }
-                if placeholder.is_bytes(bytes) {
+                if !bytes.is_empty() && placeholder.is_bytes(bytes) {
                     return Ok(Cell::Unavailable);
                 }
-                Ok(Cell::Decimal(DecimalCell { unscaled: trimmed(bytes, span), scale }))
+                decimal_of(bytes, span, scale)
             }
             Quick::No => self.any_column(plan, reader),
         }
@@ -128,9 +124,8 @@ impl Context<'_> {
         let element = plan.element.as_deref().ok_or(Fault::Shape)?;
         let may_be_empty = !element.slot.is_union() && self.schema.may_be_empty(element.node);
         let start = self.scratch.cells.len();
-        let mut budget = ITEMS_MAX;
         loop {
-            let count = reader.block(may_be_empty, &mut budget)?;
+            let count = reader.block(may_be_empty)?;
             if count == 0 {
                 break;
             }

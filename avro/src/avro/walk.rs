@@ -7,7 +7,6 @@ use base64::engine::general_purpose::STANDARD;
 use topology::data::decimal;
 
 use super::Reader;
-use super::reader::ITEMS_MAX;
 use crate::fault::Fault;
 use crate::plan::{Slot, Step};
 use crate::schema::{DEPTH_MAX, NodeId, Schema, Shape};
@@ -56,9 +55,8 @@ pub(super) fn skip(schema: &Schema, id: NodeId, reader: &mut Reader<'_>, depth: 
             let depth = depth.checked_sub(1).ok_or(Fault::Depth)?;
             let is_map = matches!(schema.node(id).shape, Shape::Map(_));
             let may_be_empty = !is_map && schema.may_be_empty(*item);
-            let mut budget = ITEMS_MAX;
             loop {
-                let count = reader.block(may_be_empty, &mut budget)?;
+                let count = reader.block(may_be_empty)?;
                 if count == 0 {
                     return Ok(());
                 }
@@ -130,11 +128,10 @@ pub(super) fn write_json(
             let depth = deeper()?;
             let is_map = matches!(node.shape, Shape::Map(_));
             let may_be_empty = !is_map && schema.may_be_empty(*item);
-            let mut budget = ITEMS_MAX;
             let mut is_first = true;
             out.push(if is_map { b'{' } else { b'[' });
             loop {
-                let count = reader.block(may_be_empty, &mut budget)?;
+                let count = reader.block(may_be_empty)?;
                 if count == 0 {
                     break;
                 }

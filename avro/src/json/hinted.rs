@@ -5,13 +5,13 @@
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use topology::data::{Cell, DecimalCell, Kind, Span, decimal, time};
+use topology::data::{Cell, Kind, Span, decimal, time};
 
 use super::row::{Context, resolve};
 use super::token::{Token, Tokens};
 use crate::fault::Fault;
 use crate::options::{JsonDecimals, JsonUnit};
-use crate::value::{Meaning, Primitive, Unit, parse_interval, parse_uuid, parse_zoned_time, push_decimal};
+use crate::value::{Meaning, Primitive, Unit, decimal_of, parse_interval, parse_uuid, parse_zoned_time, push_decimal};
 
 fn unit(unit: JsonUnit, precision: u8) -> Unit {
     match unit {
@@ -135,10 +135,7 @@ impl Context<'_> {
                 match (self.hints.decimals, scale) {
                     (JsonDecimals::Base64, Some(scale)) => {
                         let unscaled = self.base64(text)?;
-                        if unscaled.length == 0 {
-                            return Err(Fault::DecimalText);
-                        }
-                        Cell::Decimal(DecimalCell { unscaled, scale })
+                        decimal_of(&self.scratch.bytes, unscaled, scale)?
                     }
                     (JsonDecimals::Base64, None) => return Err(Fault::DecimalScale),
                     (JsonDecimals::Text, scale) => {
@@ -186,7 +183,7 @@ impl Context<'_> {
             }
         }
         match (scale, unscaled) {
-            (Some(scale), Some(unscaled)) if unscaled.length > 0 => Ok(Cell::Decimal(DecimalCell { unscaled, scale })),
+            (Some(scale), Some(unscaled)) if unscaled.length > 0 => decimal_of(&self.scratch.bytes, unscaled, scale),
             _ => Err(Fault::StructField),
         }
     }

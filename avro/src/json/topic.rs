@@ -11,7 +11,7 @@ use super::token::{Token, Tokens};
 use crate::avro::{Scratch, Settings, ValueOutcome, ValueRows};
 use crate::fault::{Fault, NamedFault};
 use crate::options::{Format, TopicOptions, TopicShape};
-use crate::plan::{KEY_COLUMN, KeyPlan, RowPlan, ValueClass, ValuePlan};
+use crate::plan::{KEY_COLUMN, KeyPlan, RowPlan, ValueClass, ValuePlan, flat_role};
 use crate::schema::Schema;
 
 /// What became of a JSON value.
@@ -108,7 +108,7 @@ impl JsonTopic {
             Token::Null => return Ok(JsonOutcome::Null),
             _ => return Err(Fault::JsonKind.into()),
         }
-        let shape = match shape_of(inside, known, options.shape)? {
+        let shape = match shape_of(inside, known, options)? {
             Guess::Ignored(ignored) => return Ok(JsonOutcome::Ignored(ignored)),
             Guess::Envelope => TopicShape::Envelope,
             Guess::Row => TopicShape::Rows,
@@ -258,8 +258,8 @@ impl JsonTopic {
 }
 
 /// Envelope topics are recognised by their first member once they are known; everything else is looked at whole.
-fn shape_of(inside: Tokens<'_>, known: TopicShape, configured: TopicShape) -> Result<Guess, Fault> {
-    if configured == TopicShape::Rows {
+fn shape_of(inside: Tokens<'_>, known: TopicShape, options: &TopicOptions) -> Result<Guess, Fault> {
+    if options.shape == TopicShape::Rows {
         return Ok(Guess::Row);
     }
     if known == TopicShape::Envelope {
@@ -268,7 +268,22 @@ fn shape_of(inside: Tokens<'_>, known: TopicShape, configured: TopicShape) -> Re
             return Ok(Guess::Envelope);
         }
     }
-    guess(inside)
+    match guess(inside)? {
+        // Rows of a table may have columns of those names.
+        Guess::Ignored(_) if known == TopicShape::Rows || is_row(inside, options.columns.as_ref())? => Ok(Guess::Row),
+        guess => Ok(guess),
+    }
+}
+
+/// True for a flattened row, by what was added to it, and for one of the declared table, all of whose members are columns.
+fn is_row(mut tokens: Tokens<'_>, columns: Option<&Layout>) -> Result<bool, Fault> {
+    let (mut is_flat, mut are_columns, mut is_first) = (false, columns.is_some(), true);
+    while let Some(name) = tokens.member(&mut is_first)? {
+        is_flat |= flat_role(name.raw).is_some();
+        are_columns &= columns.is_some_and(|layout| layout.columns.iter().any(|column| name.is(&column.name)));
+        tokens.skip()?;
+    }
+    Ok(is_flat || are_columns)
 }
 
 fn read(

@@ -21,12 +21,7 @@ impl Meaning {
             (Meaning::Plain, Primitive::Double(value)) => Ok(Cell::F64(value)),
             (Meaning::Plain, Primitive::Bytes(_, span)) => Ok(Cell::Bytes(span)),
             (Meaning::Plain, Primitive::Text(_, span)) => Ok(Cell::Text(span)),
-            (Meaning::Decimal(scale), Primitive::Bytes(bytes, span)) => {
-                if bytes.is_empty() {
-                    return Err(Fault::DecimalText);
-                }
-                Ok(Cell::Decimal(DecimalCell { unscaled: trimmed(bytes, span), scale }))
-            }
+            (Meaning::Decimal(scale), Primitive::Bytes(bytes, span)) => decimal_of(bytes, span, scale),
             (_, Primitive::Int(value)) => self.integer(value),
             (_, Primitive::Text(text, span)) => self.text(text, span, arena),
             (_, Primitive::Bytes(bytes, span)) => self.bytes(bytes, span, arena),
@@ -89,9 +84,18 @@ impl Meaning {
 }
 
 /// The span of the shortest form of a two's complement number: the same digits always have the same bytes.
-pub(crate) fn trimmed(bytes: &[u8], span: Span) -> Span {
-    let length = decimal::minimal(bytes).len() as u32;
-    Span { start: span.start + (span.length - length), length }
+pub(crate) fn decimal_of(bytes: &[u8], span: Span, scale: i16) -> Result<Cell, Fault> {
+    if bytes.is_empty() {
+        return Err(Fault::DecimalText);
+    }
+    let length = decimal::minimal(bytes).len();
+    // The work on it grows with its square, and no target can hold it.
+    if length > decimal::UNSCALED_BYTES_MAX {
+        return Err(Fault::DecimalLength);
+    }
+    let length = length as u32;
+    let unscaled = Span { start: span.start + (span.length - length), length };
+    Ok(Cell::Decimal(DecimalCell { unscaled, scale }))
 }
 
 pub(super) fn time_of_day(microseconds: i64) -> Result<i64, Fault> {

@@ -8,7 +8,7 @@ mod classify;
 mod structs;
 mod text;
 
-pub(crate) use cell::trimmed;
+pub(crate) use cell::decimal_of;
 pub(crate) use classify::classify;
 pub(crate) use structs::{STRUCT_FIELDS_MAX, StructMeaning, push_decimal};
 pub(crate) use text::{parse_hex_digit, parse_interval, parse_uuid, parse_zoned_time, rescale};

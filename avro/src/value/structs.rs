@@ -7,7 +7,7 @@ use std::io::Write;
 
 use topology::data::{Arena, Cell, DecimalCell, Kind, time};
 
-use super::cell::{time_of_day, trimmed};
+use super::cell::{decimal_of, time_of_day};
 use super::{Primitive, text::rescale};
 use crate::fault::Fault;
 
@@ -118,10 +118,7 @@ impl StructMeaning {
             StructMeaning::VariableScaleDecimal => {
                 let scale = i16::try_from(integer(0)?).map_err(|_| Fault::IntegerRange)?;
                 let Primitive::Bytes(bytes, span) = slot(1) else { return Err(Fault::StructField) };
-                if bytes.is_empty() {
-                    return Err(Fault::DecimalText);
-                }
-                Ok(Cell::Decimal(DecimalCell { unscaled: trimmed(bytes, span), scale }))
+                decimal_of(bytes, span, scale)
             }
             StructMeaning::Geometry | StructMeaning::Geography => {
                 let Primitive::Bytes(bytes, _) = slot(0) else { return Err(Fault::StructField) };

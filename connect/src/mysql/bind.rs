@@ -117,6 +117,8 @@ pub(crate) struct ColumnForm {
     name: Box<str>,
     nullable: bool,
     type_info: MySqlTypeInfo,
+    /// Types that are limited in bytes, whatever characters those make: what is longer is an error, except blanks at its end, which the server cuts.
+    text_bytes_max: usize,
 }
 
 impl ColumnForm {
@@ -133,7 +135,13 @@ impl ColumnForm {
             Form::Date => types.date.clone(),
             Form::DateTime { .. } => types.datetime.clone(),
         };
-        ColumnForm { form, name: column.name.as_ref().into(), nullable, type_info }
+        let text_bytes_max = match column.native.split(['(', ' ']).next() {
+            Some("tinytext") => 255,
+            Some("text") => 65_535,
+            Some("mediumtext") => 16_777_215,
+            _ => usize::MAX,
+        };
+        ColumnForm { form, name: column.name.as_ref().into(), nullable, type_info, text_bytes_max }
     }
 
     fn refuse(&self, reason: &'static str) -> BoxDynError {
@@ -368,6 +376,10 @@ fn encode_text(
             // The server cuts trailing spaces silently even in strict mode, so the length is checked here; bytes bound characters.
             if characters_max.is_some_and(|max| text.len() as u64 > max && text.chars().count() as u64 > max) {
                 return Err(column.refuse("longer than the column"));
+            }
+            if text.len() > column.text_bytes_max && text.ends_with(' ') {
+                return Err(column
+                    .refuse("more bytes than the column has, of which the server would cut the blanks at the end"));
             }
             put_bytes(text.as_bytes(), out);
         }

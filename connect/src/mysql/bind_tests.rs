@@ -5,7 +5,8 @@ use topology::data::Value;
 use super::*;
 
 fn form(kind: Kind, nullable: bool) -> ColumnForm {
-    ColumnForm { form: Form::of(&kind), name: "price".into(), nullable, type_info: <[u8] as Type<MySql>>::type_info() }
+    let type_info = <[u8] as Type<MySql>>::type_info();
+    ColumnForm { form: Form::of(&kind), name: "price".into(), nullable, type_info, text_bytes_max: usize::MAX }
 }
 
 fn bind(kind: Kind, value: Value) -> Result<Vec<u8>, String> {
@@ -26,6 +27,16 @@ fn decimal_text(scale: i32, text: &str) -> Result<String, String> {
 
 const BIGINT: Kind = Kind::Int { bits: 64, unsigned: false };
 const UNSIGNED: Kind = Kind::Int { bits: 64, unsigned: true };
+
+/// P6: the server cuts blanks at the end of what is too long without an error, also in strict mode.
+#[test]
+fn blanks_that_the_server_would_cut_are_refused() {
+    let tiny = ColumnForm { text_bytes_max: 255, ..form(Kind::Text { characters_max: Some(255), fixed: false }, true) };
+    let refused = |text: &str| encode(View::Text(text), &tiny, &mut Vec::new()).is_err();
+    let wide = "é".repeat(120);
+    assert!(!refused(&format!("{wide}{}", " ".repeat(15))), "255 bytes");
+    assert!(refused(&format!("{wide}{}", " ".repeat(20))));
+}
 
 #[test]
 fn decimals_travel_as_exact_text() {

@@ -138,6 +138,9 @@ fn write(arena: &Arena, cell: Cell, column: &PlanColumn, wire: Wire, out: &mut V
                 View::Duration(microseconds) => (0, 0, microseconds),
                 _ => return Err(KIND),
             };
+            if !interval_fits(&column.native, months, days, microseconds) {
+                return Err("the interval has finer parts than the column keeps");
+            }
             out.extend_from_slice(&microseconds.to_be_bytes());
             out.extend_from_slice(&days.to_be_bytes());
             out.extend_from_slice(&months.to_be_bytes());
@@ -224,6 +227,24 @@ fn whole(microseconds: i64, column: &PlanColumn) -> Result<i64, &'static str> {
     if microseconds % unit == 0 { Ok(microseconds) } else { Err(FRACTION) }
 }
 
+/// False where the server would round or drop a part: `interval(p)` and `interval day to hour` keep less than an interval has.
+fn interval_fits(native: &str, months: i32, days: i32, microseconds: i64) -> bool {
+    let Some(restriction) = native.strip_prefix("interval").filter(|rest| !rest.is_empty()) else { return true };
+    let (fields, digits) = match restriction.split_once('(') {
+        Some((fields, digits)) => (fields, digits.trim_end_matches(')').parse::<u32>().unwrap_or(6).min(6)),
+        None => (restriction, 6),
+    };
+    let (whole, is_day_only) = match fields.trim().rsplit(' ').next() {
+        Some("year") => return months % 12 == 0 && days == 0 && microseconds == 0,
+        Some("month") => return days == 0 && microseconds == 0,
+        Some("day") => (1, true),
+        Some("hour") => (3_600_000_000, false),
+        Some("minute") => (60_000_000, false),
+        _ => (10_i64.pow(6 - digits), false),
+    };
+    microseconds % whole == 0 && !(is_day_only && microseconds != 0)
+}
+
 /// Extremes stand for infinity on both sides.
 fn instant(microseconds: i64, column: &PlanColumn) -> Result<i64, &'static str> {
     match microseconds {
@@ -282,6 +303,15 @@ fn textual(
             {
                 return Err("the text is longer than the column");
             }
+            // These two are limited in bytes, and cut what is longer.
+            let bytes_max = match &*column.native {
+                "name" => 63,
+                "\"char\"" => 1,
+                _ => usize::MAX,
+            };
+            if v.len() > bytes_max {
+                return Err("the text has more bytes than the column");
+            }
             out.extend_from_slice(v.as_bytes());
         }
         _ => {
@@ -319,4 +349,42 @@ fn array_literal(arena: &Arena, cells: &[Cell], out: &mut Vec<u8>) {
         }
     }
     out.push(b'}');
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// P6: PostgreSQL rounds and drops what such a column does not keep, without an error.
+    #[test]
+    fn intervals_that_the_server_would_round_are_refused() {
+        let fits = [
+            ("interval", 13, 2, 1),
+            ("interval(3)", 1, 1, 600_000),
+            ("interval(0)", 0, 0, 2_000_000),
+            ("interval year to month", 13, 0, 0),
+            ("interval year", 24, 0, 0),
+            ("interval day", 1, 2, 0),
+            ("interval day to hour", 0, 1, 7_200_000_000),
+            ("interval hour to minute", 0, 0, -120_000_000),
+            ("interval day to second(2)", 0, 1, 10_000),
+        ];
+        for (native, months, days, microseconds) in fits {
+            assert!(interval_fits(native, months, days, microseconds), "{native}");
+        }
+        let finer = [
+            ("interval(0)", 0, 0, 600_000),
+            ("interval(3)", 0, 0, 1),
+            ("interval year to month", 1, 1, 0),
+            ("interval year", 13, 0, 0),
+            ("interval month", 1, 0, 1),
+            ("interval day", 0, 1, 1),
+            ("interval day to hour", 0, 0, 60_000_000),
+            ("interval hour to minute", 0, 0, 1_000_000),
+            ("interval day to second(2)", 0, 0, 1_000),
+        ];
+        for (native, months, days, microseconds) in finer {
+            assert!(!interval_fits(native, months, days, microseconds), "{native}");
+        }
+    }
 }

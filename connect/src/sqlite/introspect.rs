@@ -24,7 +24,7 @@ pub fn kind_of(declared: &str) -> Kind {
     match base {
         "bool" | "boolean" => Kind::Bool,
         "real" | "double" | "double precision" | "float" => Kind::Float64,
-        "decimal" | "numeric" | "money" => {
+        "decimal" | "numeric" | "money" | "number" | "dec" => {
             Kind::Decimal { precision: first, scale: first.map(|_| second.unwrap_or(0).cast_signed()) }
         }
         "" | "blob" | "binary" | "varbinary" | "bytea" => Kind::Bytes { bytes_max: None, fixed: false },

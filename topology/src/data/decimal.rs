@@ -46,14 +46,23 @@ pub fn digits(unscaled: &[u8], digits: &mut Vec<u8>) -> bool {
     if negative {
         negate(&mut magnitude);
     }
-    // Long division by 10^9, most significant byte first: quadratic, and only for numbers over 38 digits.
-    while magnitude.iter().any(|byte| *byte != 0) {
+    // Long division by 10^9, most significant limb first: quadratic, and only for numbers over 38 digits.
+    let mut limbs: Vec<u32> = magnitude
+        .rchunks(4)
+        .rev()
+        .map(|limb| limb.iter().fold(0, |number, byte| (number << 8) | u32::from(*byte)))
+        .collect();
+    let mut start = 0;
+    while start < limbs.len() {
         let mut remainder: u64 = 0;
-        for byte in &mut magnitude {
-            let value = (remainder << 8) | u64::from(*byte);
-            *byte = (value / 1_000_000_000) as u8;
+        for limb in &mut limbs[start..] {
+            // Below 10^9 * 2^32, so that the quotient fits a limb.
+            let value = (remainder << 32) | u64::from(*limb);
+            *limb = (value / 1_000_000_000) as u32;
             remainder = value % 1_000_000_000;
-            // value < 10^9 * 256, so the quotient fits one byte.
+        }
+        while limbs.get(start) == Some(&0) {
+            start += 1;
         }
         for _ in 0..9 {
             digits.push(b'0' + (remainder % 10) as u8);
@@ -113,6 +122,9 @@ pub fn to_text(unscaled: &[u8], scale: i16) -> String {
 /// Digits of the longest number that any target can hold: PostgreSQL's `numeric` has up to 131072 before and 16383 after the point. The work
 /// grows with the square of them, so what is longer is refused unread.
 pub const DIGITS_MAX: usize = 131_072 + 16_383;
+
+/// Bytes of the longest unscaled number with [`DIGITS_MAX`] digits: log2 10 is a little less than 3.3220 bits each, and a sign.
+pub const UNSCALED_BYTES_MAX: usize = DIGITS_MAX * 33_220 / 80_000 + 2;
 
 /// Unscaled bytes and scale of `[+-]digits[.digits][e[+-]digits]`. `None` for anything else (also NaN and Infinity),
 /// and for more than [`DIGITS_MAX`] digits.
@@ -205,6 +217,12 @@ mod tests {
             assert_eq!(round(&text), text);
             assert_eq!(round(&format!("-{text}")), format!("-{text}"));
         }
+    }
+
+    #[test]
+    fn the_longest_number_fits_its_bytes() {
+        let (unscaled, _) = parse(&"9".repeat(DIGITS_MAX)).unwrap();
+        assert!((UNSCALED_BYTES_MAX - 4..=UNSCALED_BYTES_MAX).contains(&unscaled.len()), "{}", unscaled.len());
     }
 
     #[test]

@@ -180,7 +180,10 @@ pub(super) fn fit(source: &Kind, target: &Kind, context: &Context<'_>) -> Fit {
         (Other(_) | Xml | Json | Array(_), Text { characters_max, .. }) => length(*characters_max, u64::MAX),
         (Uuid, Text { characters_max, .. }) => length(*characters_max, 36),
         (Bits { length: bits, .. }, Text { characters_max, .. }) => {
-            length(*characters_max, bits.map_or(u64::MAX, |bits| u64::from(bits) + 8))
+            match length(*characters_max, bits.map_or(u64::MAX, |bits| u64::from(bits) + 8)) {
+                Fit::Exact if !has_whole_bytes(*bits) => checked(WHOLE_BYTES),
+                fit => fit,
+            }
         }
         (Interval, Text { characters_max, .. }) => length(*characters_max, 80),
         (
@@ -285,6 +288,8 @@ pub(super) fn fit(source: &Kind, target: &Kind, context: &Context<'_>) -> Fit {
         (Bits { length, varying }, Bits { length: to, varying: to_varying }) => {
             if *varying && !*to_varying {
                 checked("only values with few enough bits")
+            } else if *to_varying && !has_whole_bytes(*length) {
+                checked(WHOLE_BYTES)
             } else {
                 when(
                     to.is_none() || length.is_some_and(|from| to.is_some_and(|to| from <= to)),
@@ -303,6 +308,13 @@ pub(super) fn fit(source: &Kind, target: &Kind, context: &Context<'_>) -> Fit {
         (Text { .. }, Bits { .. }) => checked("only texts of 0 and 1"),
         _ => impossible(),
     }
+}
+
+/// Bit strings come as bytes, without the number of their bits.
+const WHOLE_BYTES: &str = "in whole bytes: with zeros in front";
+
+fn has_whole_bytes(bits: Option<u32>) -> bool {
+    bits.is_some_and(|bits| bits % 8 == 0)
 }
 
 /// Debezium sends these as structures of their own.
