@@ -109,6 +109,7 @@ impl PollLoop<'_> {
                 }
                 // The registry answers and does not know the id: the record is kept as dead when it comes again.
                 Ok(Err(error)) => {
+                    self.unknown_schemas.retain(|_, (since, _)| since.elapsed() < UNKNOWN_SCHEMA_MEMORY);
                     self.unknown_schemas.insert(id, (Instant::now(), error.to_string()));
                     break;
                 }

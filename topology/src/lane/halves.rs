@@ -233,7 +233,7 @@ impl Writer {
         };
         let mut batch = ChangeBatch::default();
         while let Pushed::SchemaNeeded(id) = self.pipeline.look_at(Slot(0), &raw, &mut batch) {
-            match (self.fetch_schema)(id).await {
+            match self.fetch(id).await {
                 Ok(()) => {}
                 Err(error) if matches!(error.kind, ErrorKind::Transient | ErrorKind::Environment) => return Err(error),
                 Err(_) => return Ok(None),

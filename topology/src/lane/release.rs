@@ -147,7 +147,7 @@ impl Writer {
             let mut refused = None;
             let pushed = loop {
                 match self.pipeline.push(slot, &raw, None, &mut batch) {
-                    Pushed::SchemaNeeded(id) => match (self.fetch_schema)(id).await {
+                    Pushed::SchemaNeeded(id) => match self.fetch(id).await {
                         Ok(()) => {}
                         Err(error) if error.kind != ErrorKind::Data => break false,
                         // The registry answers and does not know the id: dead, and nothing waits for it.

@@ -17,7 +17,7 @@ use super::message::{Reply, Request};
 use super::publishing::Publishing;
 use super::settings::{FetchSchema, LaneSettings};
 use crate::clock::Clock;
-use crate::error::Error;
+use crate::error::{Error, ErrorKind, Stage};
 use crate::generation::FirstRecord;
 use crate::ledger::{Claim, ClaimReply, ClaimRequest, TaskKey};
 use crate::observe::{LaneObserver, LaneState};
@@ -28,6 +28,12 @@ use crate::sink::{HeldCounts, SinkWriter};
 
 /// How often the writer looks for held rows that are due, also while requests keep coming (rule H2: at most a second).
 const HELD_POLL_INTERVAL: Duration = Duration::from_millis(500);
+
+/// How long the schema of a held record is waited for.
+const REGISTRY_WAIT: Duration = Duration::from_secs(2);
+
+/// How long a registry that did not answer is left alone by held records.
+const REGISTRY_REST: Duration = Duration::from_secs(10);
 
 /// The writing half. Runs until drained, until the other half is gone, or until an error needs a person.
 pub struct Writer {
@@ -63,6 +69,8 @@ pub struct Writer {
     pub(super) held_counted_at_us: u64,
     /// The last look failed: the target is down, and nobody else has noticed.
     pub(super) is_idle_check_failing: bool,
+    /// When the registry last did not answer, if that was its last word.
+    pub(super) registry_failed_at_us: Option<u64>,
     pub(super) publishing: Publishing,
     pub(super) halves: Halves,
 }
@@ -103,6 +111,7 @@ impl Writer {
             is_check_due: false,
             held_counted_at_us: checked_at_us,
             is_idle_check_failing: false,
+            registry_failed_at_us: None,
             publishing: Publishing::new(settings.publishes),
             halves: Halves::default(),
             settings,
@@ -287,6 +296,27 @@ impl Writer {
                 break;
             }
         }
+    }
+
+    /// Fetches a schema that a held record needs. New batches, claims and revokes wait meanwhile, so not for long, and not again at once.
+    pub(super) async fn fetch(&mut self, schema: u32) -> Result<(), Error> {
+        let unanswered = |detail: &str| {
+            let detail = format!("schema id {schema}: {detail}; the held record is tried again");
+            Error::new(ErrorKind::Environment, Stage::Decode, "cannot fetch schema", detail)
+        };
+        let now_us = self.clock.now_us();
+        if self.registry_failed_at_us.is_some_and(|at| now_us.saturating_sub(at) < REGISTRY_REST.as_micros() as u64) {
+            return Err(unanswered("the registry did not answer a short while ago"));
+        }
+        let fetched = tokio::select! {
+            biased; // The answer, if there is one.
+            fetched = (self.fetch_schema)(schema) => fetched,
+            () = self.clock.sleep(REGISTRY_WAIT) => Err(unanswered("the registry does not answer")),
+        };
+        let is_down =
+            fetched.as_ref().is_err_and(|error| matches!(error.kind, ErrorKind::Transient | ErrorKind::Environment));
+        self.registry_failed_at_us = is_down.then(|| self.clock.now_us());
+        fetched
     }
 
     pub(super) fn recovered(&self, attempt: u32) {
