@@ -173,7 +173,20 @@ impl Writer {
                     Ok(Some(source)) => {
                         let half = Half { row, waits_for: row.lacks_half.as_deref().unwrap_or_default(), source };
                         let ends = self.halves.0[&task.topic].get(look).map_or(&[][..], |look| &look.ends);
-                        if is_alone(&half, ends, &progress) { Chance::Alone } else { Chance::None }
+                        if is_alone(&half, ends, &progress) {
+                            let (direction, topic) = (&*task.direction, &*task.topic);
+                            tracing::warn!(
+                                direction,
+                                topic,
+                                partition = row.task.partition,
+                                offset = row.id.offset,
+                                "half a key change is alone: its other half is in no partition. If nothing left it out on purpose, the source's \
+                                 connector has lost it: compare the row with the source"
+                            );
+                            Chance::Alone
+                        } else {
+                            Chance::None
+                        }
                     }
                     // As it is read now it is no half: the try says what it is.
                     Ok(None) => Chance::Some,

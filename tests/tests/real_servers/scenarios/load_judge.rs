@@ -6,8 +6,15 @@ use std::time::{Duration, Instant};
 
 use tidelock_tests::database::Database;
 use tidelock_tests::pair::Pair;
+use tidelock_tests::topic;
 
 use super::load_side::{Journal, TABLES, row_query};
+
+/// When nothing has moved for so long, what is missing is looked for in the topics.
+const STANDS_AFTER: Duration = Duration::from_secs(60);
+
+/// The table whose rows change their keys.
+const MOVING: &str = "items";
 
 /// Differences that are told.
 const EXAMPLES_MAX: usize = 12;
@@ -23,6 +30,11 @@ pub(in crate::real_servers) struct Verdict {
     pub(in crate::real_servers) waiting: u64,
     /// Held rows that were given up.
     pub(in crate::real_servers) dead: u64,
+    /// Create halves of key changes that are on no topic: Debezium's connector for PostgreSQL skips the second half when it stops between the two
+    /// (the same position, as in debezium/dbz#1554). Not lost by the engine, and not counted as lost.
+    pub(in crate::real_servers) lost_at_source: u64,
+    /// Of what is counted as lost: lines of history, and items.
+    missing: Vec<String>,
     /// Some of all that.
     pub(in crate::real_servers) examples: Vec<String>,
 }
@@ -38,6 +50,8 @@ impl Verdict {
         self.doubled += other.doubled;
         self.waiting += other.waiting;
         self.dead += other.dead;
+        self.lost_at_source += other.lost_at_source;
+        self.missing.extend(other.missing);
         self.examples.extend(other.examples);
         self.examples.truncate(EXAMPLES_MAX);
     }
@@ -51,6 +65,7 @@ impl Verdict {
         for (line, count) in balance.iter().filter(|(_, count)| **count != 0) {
             if *count < 0 {
                 verdict.lost += count.unsigned_abs();
+                verdict.missing.extend(std::iter::repeat_n((*line).clone(), count.unsigned_abs() as usize));
             } else {
                 verdict.doubled += count.unsigned_abs();
             }
@@ -65,12 +80,25 @@ impl Verdict {
 /// Looks until everything agrees; what is wrong at the end of the limit.
 pub(in crate::real_servers) async fn agreed(pair: &Pair, journals: &[Journal; 2], limit: Duration) -> Verdict {
     let deadline = Instant::now() + limit;
+    let (mut seen, mut since) = (Vec::new(), Instant::now());
     loop {
         let is_over = Instant::now() >= deadline;
+        let now = counts(pair).await.unwrap_or_default();
+        if now != seen {
+            (seen, since) = (now, Instant::now());
+        }
+        let stands = since.elapsed() >= STANDS_AFTER;
         // Counting is cheap, comparing is not.
-        if is_over || is_as_much(pair, journals).await.unwrap_or(false) {
+        if is_over || stands || is_as_much(pair, journals).await.unwrap_or(false) {
             match verdict(pair, journals).await {
-                Ok(verdict) if is_over || verdict.is_clean() => return verdict,
+                Ok(verdict) if verdict.is_clean() => return verdict,
+                Ok(verdict) if is_over || stands => {
+                    let verdict = verdict.without_what_no_topic_has(pair).await;
+                    if is_over || verdict.is_clean() {
+                        return verdict;
+                    }
+                    since = Instant::now();
+                }
                 Ok(_) => {}
                 Err(error) => assert!(!is_over, "the servers do not answer: {error}"),
             }
@@ -81,6 +109,70 @@ pub(in crate::real_servers) async fn agreed(pair: &Pair, journals: &[Journal; 2]
 
 fn quote(database: &Database) -> char {
     if database.server.is_postgres() { '"' } else { '`' }
+}
+
+/// What may still move.
+async fn counts(pair: &Pair) -> Result<Vec<Vec<String>>, sqlx::Error> {
+    let mut counts = Vec::new();
+    for database in [&pair.left, &pair.right] {
+        counts.push(database.try_rows("SELECT count(*) FROM tidelock_held WHERE state <> 'superseded'").await?);
+        counts.push(database.try_rows("SELECT count(*) FROM history").await?);
+    }
+    Ok(counts)
+}
+
+/// Name and version of an item that a key change made, from a line of the journal or a row of [`row_query`].
+fn moved_item(line: &str) -> Option<(&str, i64)> {
+    let (name, version) = match line.strip_prefix("c items ") {
+        Some(rest) => rest.rsplit_once(' ')?,
+        None => {
+            let mut cells = line.split('|').skip(1);
+            (cells.next()?, cells.next()?)
+        }
+    };
+    let version = version.parse().ok().filter(|version| *version > 1)?;
+    Some((name, version))
+}
+
+/// As Avro has a short text and a number behind it.
+fn encoded(name: &str, version: i64) -> Vec<u8> {
+    let mut bytes = vec![2 * name.len() as u8];
+    bytes.extend_from_slice(name.as_bytes());
+    let mut rest = 2 * version as u64;
+    while rest >= 0x80 {
+        bytes.push(rest as u8 | 0x80);
+        rest >>= 7;
+    }
+    bytes.push(rest as u8);
+    bytes
+}
+
+impl Verdict {
+    /// The engine can't lose what no topic has.
+    async fn without_what_no_topic_has(mut self, pair: &Pair) -> Verdict {
+        let moved: Vec<Vec<u8>> = self
+            .missing
+            .iter()
+            .filter_map(|line| moved_item(line))
+            .map(|(name, version)| encoded(name, version))
+            .collect();
+        if moved.is_empty() {
+            return self;
+        }
+        let mut unpublished = vec![true; moved.len()];
+        for side in &pair.running.example.sides {
+            for record in topic::read(&pair.running.topic(side, MOVING)).await {
+                let Some(value) = record.value else { continue };
+                for (bytes, unpublished) in moved.iter().zip(&mut unpublished) {
+                    *unpublished &= !value.windows(bytes.len()).any(|part| part == bytes.as_slice());
+                }
+            }
+        }
+        let never = unpublished.into_iter().filter(|unpublished| *unpublished).count() as u64;
+        self.lost_at_source += never;
+        self.lost -= never;
+        self
+    }
 }
 
 /// As many rows and lines of history as there should be, and nothing held.
@@ -127,7 +219,11 @@ pub(in crate::real_servers) async fn rows(pair: &Pair, journals: &[Journal; 2]) 
         let expected: Vec<String> = journals.iter().flat_map(|journal| journal.rows(at)).cloned().collect();
         for database in [&pair.left, &pair.right] {
             let seen = database.try_rows(&row_query(at)).await?;
-            verdict.add(Verdict::compare(&format!("{} {table}", database.name), &expected, &seen));
+            let mut compared = Verdict::compare(&format!("{} {table}", database.name), &expected, &seen);
+            if *table != MOVING {
+                compared.missing.clear();
+            }
+            verdict.add(compared);
         }
     }
     Ok(verdict)
@@ -151,4 +247,19 @@ async fn history(database: &Database, journal: &Journal) -> Result<Verdict, sqlx
         });
     }
     Ok(verdict)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn items_that_moved_are_known_by_name_and_version() {
+        assert_eq!(moved_item("c items right 2608 3"), Some(("right 2608", 3)));
+        assert_eq!(moved_item("11778|right 2608|3|1.00|NULL|8"), Some(("right 2608", 3)));
+        assert_eq!(moved_item("c items right 2608 1"), None, "an insert");
+        assert_eq!(moved_item("u items right 2608 3"), None);
+        assert_eq!(encoded("right 2608", 3), b"\x14right 2608\x06");
+        assert_eq!(encoded("left 1", 64)[7..], [0x80, 0x01]);
+    }
 }
