@@ -234,15 +234,14 @@ fn interval_fits(native: &str, months: i32, days: i32, microseconds: i64) -> boo
         Some((fields, digits)) => (fields, digits.trim_end_matches(')').parse::<u32>().unwrap_or(6).min(6)),
         None => (restriction, 6),
     };
-    let (whole, is_day_only) = match fields.trim().rsplit(' ').next() {
-        Some("year") => return months % 12 == 0 && days == 0 && microseconds == 0,
-        Some("month") => return days == 0 && microseconds == 0,
-        Some("day") => (1, true),
-        Some("hour") => (3_600_000_000, false),
-        Some("minute") => (60_000_000, false),
-        _ => (10_i64.pow(6 - digits), false),
-    };
-    microseconds % whole == 0 && !(is_day_only && microseconds != 0)
+    match fields.trim().rsplit(' ').next() {
+        Some("year") => months % 12 == 0 && days == 0 && microseconds == 0,
+        Some("month") => days == 0 && microseconds == 0,
+        Some("day") => microseconds == 0,
+        Some("hour") => microseconds % 3_600_000_000 == 0,
+        Some("minute") => microseconds % 60_000_000 == 0,
+        _ => microseconds % 10_i64.pow(6 - digits) == 0,
+    }
 }
 
 /// Extremes stand for infinity on both sides.
@@ -297,20 +296,17 @@ fn textual(
             return Ok(());
         }
         View::Text(v) => {
-            if let Kind::Text { characters_max: Some(limit), .. } = column.kind
-                && v.len() as u64 > limit
-                && v.chars().count() as u64 > limit
-            {
-                return Err("the text is longer than the column");
-            }
-            // These two are limited in bytes, and cut what is longer.
-            let bytes_max = match &*column.native {
-                "name" => 63,
-                "\"char\"" => 1,
-                _ => usize::MAX,
+            let is_longer = match &column.kind {
+                // `name` is limited in bytes, and cuts what is longer.
+                Kind::Text { characters_max: Some(limit), .. } => {
+                    v.len() as u64 > *limit && (&*column.native == "name" || v.chars().count() as u64 > *limit)
+                }
+                // So is `"char"`, to one.
+                Kind::Other(name) => v.len() > 1 && &**name == "\"char\"",
+                _ => false,
             };
-            if v.len() > bytes_max {
-                return Err("the text has more bytes than the column");
+            if is_longer {
+                return Err("the text is longer than the column");
             }
             out.extend_from_slice(v.as_bytes());
         }
@@ -358,33 +354,56 @@ mod tests {
     /// P6: PostgreSQL rounds and drops what such a column does not keep, without an error.
     #[test]
     fn intervals_that_the_server_would_round_are_refused() {
-        let fits = [
-            ("interval", 13, 2, 1),
-            ("interval(3)", 1, 1, 600_000),
-            ("interval(0)", 0, 0, 2_000_000),
-            ("interval year to month", 13, 0, 0),
-            ("interval year", 24, 0, 0),
-            ("interval day", 1, 2, 0),
-            ("interval day to hour", 0, 1, 7_200_000_000),
-            ("interval hour to minute", 0, 0, -120_000_000),
-            ("interval day to second(2)", 0, 1, 10_000),
-        ];
-        for (native, months, days, microseconds) in fits {
-            assert!(interval_fits(native, months, days, microseconds), "{native}");
+        for (native, months, days, microseconds, fits) in [
+            ("interval", 13, 2, 1, true),
+            ("interval(3)", 1, 1, 600_000, true),
+            ("interval(3)", 0, 0, 1, false),
+            ("interval(0)", 0, 0, 2_000_000, true),
+            ("interval(0)", 0, 0, 600_000, false),
+            ("interval year", 24, 0, 0, true),
+            ("interval year", 13, 0, 0, false),
+            ("interval year to month", 13, 0, 0, true),
+            ("interval year to month", 1, 1, 0, false),
+            ("interval month", 1, 0, 1, false),
+            ("interval day", 1, 2, 0, true),
+            ("interval day", 0, 1, 1, false),
+            ("interval day to hour", 0, 1, 7_200_000_000, true),
+            ("interval day to hour", 0, 0, 60_000_000, false),
+            ("interval hour to minute", 0, 0, -120_000_000, true),
+            ("interval hour to minute", 0, 0, 1_000_000, false),
+            ("interval day to second(2)", 0, 1, 10_000, true),
+            ("interval day to second(2)", 0, 0, 1_000, false),
+        ] {
+            assert_eq!(
+                interval_fits(native, months, days, microseconds),
+                fits,
+                "{native} {months} {days} {microseconds}"
+            );
         }
-        let finer = [
-            ("interval(0)", 0, 0, 600_000),
-            ("interval(3)", 0, 0, 1),
-            ("interval year to month", 1, 1, 0),
-            ("interval year", 13, 0, 0),
-            ("interval month", 1, 0, 1),
-            ("interval day", 0, 1, 1),
-            ("interval day to hour", 0, 0, 60_000_000),
-            ("interval hour to minute", 0, 0, 1_000_000),
-            ("interval day to second(2)", 0, 0, 1_000),
-        ];
-        for (native, months, days, microseconds) in finer {
-            assert!(!interval_fits(native, months, days, microseconds), "{native}");
-        }
+    }
+
+    /// P6: both are limited in bytes, and the server cuts what is longer without an error.
+    #[test]
+    fn texts_that_the_server_would_cut_are_refused() {
+        let fits = |native: &str, kind: Kind, text: &str| {
+            let column = PlanColumn {
+                name: "c".into(),
+                kind,
+                native: native.into(),
+                generated: topology::table::Generated::Never,
+                equates: false,
+            };
+            let mut arena = Arena::default();
+            let cell = arena.push_value(&text.into());
+            textual(&arena, cell, &arena.view(cell), &column, &mut Vec::new()).is_ok()
+        };
+        let name = Kind::Text { characters_max: Some(63), fixed: false };
+        assert!(fits("name", name.clone(), &"x".repeat(63)));
+        assert!(!fits("name", name.clone(), &"é".repeat(40)), "80 bytes");
+        assert!(fits("character varying(63)", name, &"é".repeat(40)));
+        let char = || Kind::Other("\"char\"".into());
+        assert!(fits("\"char\"", char(), "a"));
+        assert!(!fits("\"char\"", char(), "abc"));
+        assert!(fits("tsvector", Kind::Other("tsvector".into()), "abc"));
     }
 }

@@ -29,7 +29,7 @@ pub(super) fn bind(out: &mut SqliteArguments, arena: &Arena, cell: Cell, column:
         View::F32(v) => float(out, f64::from(v)),
         View::F64(v) => float(out, v),
         View::Decimal { unscaled, scale } => number_text(out, &decimal::to_text(unscaled, scale), column),
-        View::Text(v) | View::Json(v) if reads_as_number(v) && makes_numbers(column) => number_text(out, v, column),
+        View::Text(v) | View::Json(v) if is_made_a_number(v, column) => number_text(out, v, column),
         View::Text(v) | View::Json(v) => add(out, v.to_owned()),
         View::Bytes(v) => add(out, v.to_vec()),
         View::Date(_)
@@ -63,17 +63,15 @@ fn float(out: &mut SqliteArguments, value: f64) -> Result<(), Refusal> {
     add(out, value)
 }
 
-/// Texts that columns without an affinity to text may make numbers of. Some that they don't are among them.
-fn reads_as_number(text: &str) -> bool {
-    let text = text.trim();
-    text.as_bytes().first().is_some_and(|first| matches!(first, b'0'..=b'9' | b'+' | b'-' | b'.'))
-        && text.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'+' | b'-' | b'.' | b'e' | b'E'))
-}
-
-/// True when the column's affinity is not TEXT or BLOB ("Determination Of Column Affinity" in SQLite's manual). Types that we know as dates,
-/// times and UUIDs have such texts never.
-fn makes_numbers(column: &PlanColumn) -> bool {
+/// True for a text that reads as a number, in a column whose affinity is not TEXT or BLOB ("Determination Of Column Affinity" in SQLite's manual).
+/// Some that stay texts are among them; those of types that we know as dates, times and UUIDs never are.
+fn is_made_a_number(text: &str, column: &PlanColumn) -> bool {
     if matches!(column.kind, Kind::Text { .. } | Kind::Bytes { .. }) {
+        return false;
+    }
+    let text = text.trim();
+    let starts = text.as_bytes().first().is_some_and(|first| matches!(first, b'0'..=b'9' | b'+' | b'-' | b'.'));
+    if !starts || !text.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'+' | b'-' | b'.' | b'e' | b'E')) {
         return false;
     }
     let declared = column.native.to_ascii_uppercase();
