@@ -22,6 +22,7 @@ const fn at(file: &'static str, name: &'static str, what: &'static str) -> Point
 
 const PIPELINE: &str = "topology/src/pipeline.rs";
 const POLL: &str = "connect/src/kafka/poll.rs";
+const OFFSETS: &str = "connect/src/kafka/offsets.rs";
 const CLAIM: &str = "connect/src/sql/writer/claim.rs";
 const ATTEMPT: &str = "connect/src/sql/writer/attempt.rs";
 const HELD: &str = "connect/src/sql/writer/held_store.rs";
@@ -44,8 +45,8 @@ pub const POINTS: &[Point] = &[
     at(OUTBOX, "outputs_stored", "outputs are stored and numbered"),
     at(ATTEMPT, "before_commit", "everything is written, nothing is committed"),
     at(ATTEMPT, "after_commit", "the batch is committed, the lane does not know it"),
-    at(POLL, "before_group_offsets", "a batch is applied, the group's advisory offsets do not say so"),
-    at(POLL, "after_group_offsets", "the group's advisory offsets are under way"),
+    at(OFFSETS, "before_group_offsets", "a batch is applied, the group's advisory offsets do not say so"),
+    at(OFFSETS, "after_group_offsets", "the group's advisory offsets are under way"),
     at(RELEASE, "release_written", "held rows are written, and still held"),
     at(RELEASE, "release_deleted", "held rows are written and no longer held, nothing is committed"),
     at(TRANSACTION, "before_produce", "a Kafka transaction is open and empty"),

@@ -17,10 +17,10 @@ use rdkafka::types::RDKafkaErrorCode;
 use tokio::runtime::Handle;
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender};
 use topology::lane::{Command, FetchSchema, Lane, Reply, Request, StartAt, Taken};
-use topology::observe::{LaneObserver, LaneState};
+use topology::observe::LaneObserver;
 use topology::{Error, ErrorKind, Result, Stage};
 
-use super::context::{GroupEvent, LaneContext, PartitionEnd};
+use super::context::{GroupEvent, LaneContext};
 use super::facts::{About, Facts};
 use super::lane::{Drained, LaneSetup};
 use super::publishing::Publishing;
@@ -28,15 +28,11 @@ use super::record::raw_record;
 use super::schemas::offer;
 use super::seldom::Seldom;
 
-/// How long a drain waits for a batch that is under way, to hand over what was read last. Without that it comes again at the next start; but
-/// while the target is down none comes back, until the writer is told that it ends.
-const ROOM_WAIT: Duration = Duration::from_secs(1);
-
 /// Longest wait for a record: how late a reply, a rebalance note or a stop may be seen while nothing arrives.
 pub(super) const POLL_WAIT: Duration = Duration::from_millis(20);
 
 /// Batches handed over at most: one being written, one waiting.
-const IN_FLIGHT_MAX: usize = 2;
+pub(super) const IN_FLIGHT_MAX: usize = 2;
 
 /// The writer may be behind this long before fetching is paused instead of just not polled (rule A3).
 const PAUSE_AFTER: Duration = Duration::from_secs(1);
@@ -46,9 +42,6 @@ const TELL_INTERVAL: Duration = Duration::from_secs(1);
 
 /// A seek is answered by a thread of this process; this long means that the partition is just starting or stopping: tried again.
 const SEEK_TIMEOUT: Duration = Duration::from_secs(1);
-
-/// A partition that stands still in so many statistics of librdkafka, one per second, stands still for good.
-const STALLED_MAX: u32 = 30;
 
 /// How the loop ended without an error that needs a person.
 pub(super) enum Ended {
@@ -379,7 +372,7 @@ impl<'a> PollLoop<'a> {
         }
     }
 
-    fn hand_over(&mut self) -> Result<()> {
+    pub(super) fn hand_over(&mut self) -> Result<()> {
         if let Some(sealed) = self.lane.seal() {
             topology::crash::point("sealed");
             self.requests.send(Request::Apply(sealed)).map_err(|_| writer_gone())?;
@@ -421,102 +414,6 @@ impl<'a> PollLoop<'a> {
         self.poll_paused();
         self.group_events();
     }
-
-    /// Advisory group offsets and lag.
-    fn tell(&mut self, mode: CommitMode) {
-        self.told_at = Instant::now();
-        let mut list = TopicPartitionList::new();
-        // Where outputs are published only the emitter commits offsets: a plain commit would overwrite what is published (rule O2).
-        for place in self.owned.iter().filter(|_| self.publishing.is_none()) {
-            let Some(next_offset) = self.lane.committed(place.0, place.1) else { continue };
-            if self.told.insert(*place, next_offset) != Some(next_offset) {
-                let _ = list.add_partition_offset(&self.topics[place.0], place.1, Offset::Offset(next_offset));
-            }
-        }
-        if list.count() > 0 {
-            topology::crash::point("before_group_offsets");
-            if let Err(error) = self.consumer.commit(&list, mode) {
-                tracing::debug!(%error, "cannot commit advisory group offsets");
-            }
-            topology::crash::point("after_group_offsets");
-        }
-        let running: HashSet<(usize, i32)> = self.lane.running().collect();
-        for PartitionEnd { topic, partition, end, is_fetched, is_drained } in self.consumer.context().take_ends() {
-            let Some(index) = self.topic_index.get(&topic).copied() else { continue };
-            let place = (index, partition);
-            self.note_stall(place, is_fetched || !running.contains(&place));
-            if end < 0 {
-                continue;
-            }
-            if let Some(next_offset) = self.lane.committed(index, partition) {
-                let is_done =
-                    is_drained && self.lane.is_settled(index, partition) && !self.seeking.contains_key(&place);
-                let records = if is_done { 0 } else { (end - next_offset).max(0) };
-                self.observer.lag(&topic, partition, records);
-            }
-        }
-    }
-
-    /// librdkafka says once that it fetches a partition no more because its offset is not in the log (rule L7). If that word is lost, as when the
-    /// partition is paused at that moment, it would stand still for ever.
-    fn note_stall(&mut self, place: (usize, i32), is_well: bool) {
-        // Also where it is to be sought: librdkafka refuses that then, too.
-        if is_well || !self.fetched.contains(&place) || self.checking.contains_key(&place) {
-            self.stalled.remove(&place);
-            return;
-        }
-        let times = self.stalled.entry(place).or_default();
-        *times += 1;
-        if *times >= STALLED_MAX {
-            let detail = format!("{} partition {} is not fetched", self.topics[place.0], place.1);
-            self.broken = Some(Error::new(ErrorKind::Environment, Stage::Consume, "consumer stands still", detail));
-        }
-    }
-
-    /// SIGTERM: writes what is held, within the deadline.
-    fn drain(&mut self) -> Result<Ended> {
-        self.observer.lane_state(LaneState::Draining, None);
-        let started = Instant::now();
-        let until = started + self.setup.drain_deadline;
-        let fetched: Vec<_> = self.fetched.iter().copied().collect();
-        self.set_paused(&fetched, true);
-        let mut asked = false;
-        let drained = loop {
-            if Instant::now() >= until {
-                tracing::warn!(
-                    lane = %self.setup.name,
-                    batches = self.lane.in_flight(),
-                    "the drain deadline passed while the writer was waited for; what it does comes again at the next start, unless it is committed"
-                );
-                break Drained::DeadlinePassed;
-            }
-            self.keep_membership();
-            let has_room = self.lane.in_flight() < IN_FLIGHT_MAX;
-            if !asked && (has_room || started.elapsed() >= ROOM_WAIT) {
-                if has_room {
-                    self.hand_over()?;
-                }
-                asked = true;
-                self.requests.send(Request::Drain).map_err(|_| writer_gone())?;
-            }
-            let mut stopped = false;
-            while let Ok(reply) = self.replies.try_recv() {
-                if let Some(ended) = self.lane.reply(reply) {
-                    if let Some(error) = ended {
-                        return Err(error);
-                    }
-                    stopped = true;
-                }
-            }
-            if stopped {
-                break Drained::Fully;
-            }
-        };
-        self.tell(CommitMode::Sync);
-        self.publish_last(until);
-        self.consumer.unsubscribe();
-        Ok(Ended::Drained(drained))
-    }
 }
 
 enum Polled {
@@ -548,7 +445,7 @@ fn kafka_error(description: &'static str, error: KafkaError) -> Error {
     Error::new(ErrorKind::Environment, Stage::Consume, description, error.to_string()).with_source(error)
 }
 
-fn writer_gone() -> Error {
+pub(super) fn writer_gone() -> Error {
     Error::new(
         ErrorKind::Bug,
         Stage::Write,

@@ -2,8 +2,9 @@
 
 use std::collections::{HashMap, HashSet};
 use std::sync::atomic::Ordering;
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant};
 
+use topology::clock::{Clock, SystemClock};
 use topology::lane::{Lane, Taken};
 use topology::observe::LaneState;
 use topology::raw::RawRecord;
@@ -145,6 +146,6 @@ impl PollLoop<'_> {
 
 /// By the time that the record carries; one without is old.
 fn is_younger(timestamp_ms: i64, age: Duration) -> bool {
-    let now_ms = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |now| now.as_millis());
-    u128::try_from(timestamp_ms).is_ok_and(|at| now_ms.saturating_sub(at) < age.as_millis())
+    let now_ms = SystemClock::default().wall_ms();
+    timestamp_ms >= 0 && i128::from(now_ms) - i128::from(timestamp_ms) < age.as_millis() as i128
 }
