@@ -1,4 +1,5 @@
 mod generations;
+mod idle;
 
 use super::*;
 use crate::batch::WriteMode;
@@ -278,38 +279,6 @@ fn several_partitions_of_a_missing_table_wait_and_go_on_by_themselves() {
     driver.target().create_table("parents");
     driver.advance(60 * SECOND);
     assert_eq!(driver.target().rows("parents").len(), 2);
-}
-
-#[test]
-fn an_idle_lane_notices_that_the_target_was_restored() {
-    let mut driver = users(1);
-    driver.start_worker();
-    driver.run();
-    let backup = driver.target().backup();
-    driver.produce(0, 0, &upsert(1, 1, "x"));
-    driver.run();
-    driver.target().restore(&backup);
-    driver.advance(15 * SECOND);
-    assert_eq!(driver.target().rows("users"), [row(1, "x")]);
-}
-
-#[test]
-fn a_busy_lane_notices_that_its_quiet_partition_went_back() {
-    // given a lane with two partitions, and a target that loses its last commits, as at a fail-over
-    let mut driver = users(2);
-    driver.start_worker();
-    driver.run();
-    let backup = driver.target().backup();
-    driver.produce(0, 1, &upsert(1, 100, "quiet"));
-    driver.run();
-    driver.target().restore(&backup);
-    // when records come in the other partition only, many a second
-    for at in 0..40 {
-        driver.produce(0, 0, &upsert(2 + at, at as i64, "busy"));
-        driver.advance(SECOND / 2);
-    }
-    // then
-    assert!(driver.target().rows("users").contains(&row(100, "quiet")));
 }
 
 #[test]

@@ -19,11 +19,11 @@ use crate::data::Layout;
 use crate::error::{Error, Result};
 use crate::graph::Topology;
 use crate::lane::{Command, Lane, LaneSettings, Reply, Request, Taken, Writer};
-use crate::observe::{LaneObserver, Outcome};
+use crate::observe::{LaneObserver, LaneState, Outcome};
 use crate::pipeline::{Pipeline, TopicSettings};
 use crate::raw::RawRecord;
 use crate::record::EntityId;
-use crate::sink::SinkWriter;
+use crate::sink::{HeldCounts, SinkWriter};
 
 /// Batches that a lane may have handed over (rule A3).
 const IN_FLIGHT_MAX: usize = 2;
@@ -53,6 +53,10 @@ pub struct Heard {
     pub broken: Vec<&'static str>,
     /// Reasons for which partitions stopped.
     pub partitions_paused: Vec<String>,
+    /// Counts of held rows, as they were told.
+    pub held: Vec<HeldCounts>,
+    /// What a lane said last that it was doing.
+    pub state: Option<LaneState>,
 }
 
 /// Keeps what lanes tell.
@@ -83,6 +87,19 @@ impl LaneObserver for Listener {
         if let Some(reason) = reason {
             self.hear(|heard| heard.partitions_paused.push(format!("{topic}[{partition}] {reason}")));
         }
+    }
+
+    fn held(&self, counts: HeldCounts) {
+        // Only what is new: the simulator's schedules are long.
+        self.hear(|heard| {
+            if heard.held.last() != Some(&counts) {
+                heard.held.push(counts);
+            }
+        });
+    }
+
+    fn lane_state(&self, state: LaneState, _reason: Option<&Error>) {
+        self.hear(|heard| heard.state = Some(state));
     }
 }
 
