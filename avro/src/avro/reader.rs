@@ -229,4 +229,18 @@ mod tests {
         assert_eq!(Reader::new(&huge, 0, 0).block(false), Err(Fault::Items));
         assert_eq!(Reader::new(&huge, 0, 0).block(true), Err(Fault::Items));
     }
+
+    /// MEM-1: arrays of arrays whose items take no byte would be gigabytes otherwise.
+    #[test]
+    fn items_are_bounded_for_the_record_as_a_whole() {
+        let most = EMPTY_ITEMS_MAX as u32;
+        let block = [0x80, 0x80, 0x08];
+        assert_eq!(long(&block), Ok(i64::from(most)));
+        let blocks = block.repeat(1 + (ITEMS_MAX / most) as usize);
+        let mut reader = Reader::new(&blocks, 0, 0);
+        for _ in 0..ITEMS_MAX / most {
+            assert_eq!(reader.block(true), Ok(EMPTY_ITEMS_MAX));
+        }
+        assert_eq!(reader.block(true), Err(Fault::Items));
+    }
 }

@@ -135,6 +135,17 @@ mod tests {
     }
 
     #[test]
+    fn decimals_longer_than_any_target_holds_are_refused() {
+        let of = |length: usize| decimal_of(&vec![1; length], Span { start: 0, length: length as u32 }, 0);
+        assert!(of(decimal::UNSCALED_BYTES_MAX).is_ok());
+        assert_eq!(of(decimal::UNSCALED_BYTES_MAX + 1), Err(Fault::DecimalLength));
+        assert_eq!(of(0), Err(Fault::DecimalText));
+        // Bytes that say nothing are none.
+        let padded = [vec![0; 100_000], vec![1]].concat();
+        assert!(decimal_of(&padded, Span { start: 0, length: padded.len() as u32 }, 0).is_ok());
+    }
+
+    #[test]
     fn times_are_exact_or_refused() {
         assert_eq!(of(Meaning::Timestamp(Unit::Milli), Primitive::Int(-1)), Ok(Cell::Timestamp(-1_000)));
         assert_eq!(of(Meaning::Timestamp(Unit::Nano), Primitive::Int(1_000)), Ok(Cell::Timestamp(1)));

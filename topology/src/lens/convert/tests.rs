@@ -238,6 +238,12 @@ fn bit_strings_fit_by_value() {
     assert_eq!(to(&int(32), &bits(9), Value::I64(511)), Ok(Value::Bits(vec![0xff, 1])));
     assert_eq!(to(&bits(9), &TEXT, Value::Bits(vec![5, 1])), Ok(Value::from("0000000100000101")));
     assert_eq!(to(&TEXT, &bits(9), Value::from("100000101")), Ok(Value::Bits(vec![5, 1])));
+    // Where the number of bits is lost on the way, that is said.
+    let varying = Kind::Bits { length: Some(32), varying: true };
+    for target in [&TEXT, &varying] {
+        assert!(matches!(plan(&bits(9), target, &TO_POSTGRES).fit, Fit::Checked(why) if why.contains("whole bytes")));
+        assert_eq!(plan(&bits(16), target, &TO_POSTGRES).fit, Fit::Exact);
+    }
 }
 
 #[test]
