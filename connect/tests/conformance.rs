@@ -18,6 +18,8 @@ mod held;
 mod isolation;
 #[path = "conformance/moves.rs"]
 mod moves;
+#[path = "conformance/moves_held.rs"]
+mod moves_held;
 #[path = "conformance/outbox.rs"]
 mod outbox;
 #[path = "conformance/rows.rs"]

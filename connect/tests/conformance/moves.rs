@@ -12,34 +12,41 @@ use crate::batches::{Builder, apply, claim};
 use crate::conformance;
 use crate::target::{SinkTableSet, Target, n, t};
 
-async fn users(target: &mut Target) -> SinkTableSet {
+pub(crate) async fn users(target: &mut Target) -> SinkTableSet {
     target.run(&["CREATE TABLE users (id bigint PRIMARY KEY, name varchar(100), note varchar(100))"]).await;
     target.run(&["INSERT INTO users VALUES (1, 'old', 'mine')"]).await;
     vec![target.table(0, "users", &["id", "name"], &["id"]).await]
 }
 
-const ALL: &str = "SELECT id, name, note FROM users ORDER BY id";
+pub(crate) const ALL: &str = "SELECT id, name, note FROM users ORDER BY id";
 
-fn place() -> Source {
+pub(crate) fn place() -> Source {
     Source { identity: 5, position: Some(Position(1, 2, 3)), committed_at_us: 9, ..Source::default() }
 }
 
 /// The delete half: `1` gets the key `2`.
-fn delete_half(builder: &mut Builder<'_>) {
+pub(crate) fn delete_half(builder: &mut Builder<'_>) {
     let new_key = builder.key(&[n(2)]);
     let record = builder.record(0, 0, Operation::Delete, &[n(1)], None);
     (record.new_key, record.source) = (Some(new_key), place());
 }
 
 /// The create half.
-fn create_half(builder: &mut Builder<'_>, name: Value) {
+pub(crate) fn create_half(builder: &mut Builder<'_>, name: Value) {
     create_half_on(builder, 0, name);
 }
 
-fn create_half_on(builder: &mut Builder<'_>, slot: u16, name: Value) {
+pub(crate) fn create_half_on(builder: &mut Builder<'_>, slot: u16, name: Value) {
     let old_key = builder.key(&[n(1)]);
     let record = builder.record(slot, 0, Operation::Create, &[n(2)], Some(&[n(2), name]));
     (record.old_key, record.source) = (Some(old_key), place());
+}
+
+/// Lanes of the partitions of the old key and of the new one.
+async fn two_lanes(target: &Target, tables: &SinkTableSet) -> [(SqlWriter, [Claim; 1]); 2] {
+    let (mut old, mut new) = (target.writer(tables), target.writer(tables));
+    let (old_lane, new_lane) = (claim(&mut old, "t", 0, 1).await, claim(&mut new, "t", 1, 1).await);
+    [(old, [old_lane]), (new, [new_lane])]
 }
 
 /// Tries what is due until nothing is; the row was parked as delete half (`true`) or create half.
@@ -61,9 +68,7 @@ async fn retry(target: &mut Target, writer: &mut SqlWriter, claims: &mut [Claim]
 
 async fn the_delete_half_waits_for_the_create_half(target: &mut Target) {
     let tables = users(target).await;
-    let (mut first, mut second) = (target.writer(&tables), target.writer(&tables));
-    let mut old_lane = [claim(&mut first, "t", 0, 1).await];
-    let mut new_lane = [claim(&mut second, "t", 1, 1).await];
+    let [(mut first, mut old_lane), (mut second, mut new_lane)] = two_lanes(target, &tables).await;
 
     let mut builder = Builder::new(&old_lane, &tables);
     delete_half(&mut builder);
@@ -88,9 +93,7 @@ async fn the_delete_half_waits_for_the_create_half(target: &mut Target) {
 async fn a_create_half_that_brings_nothing_but_its_key_lets_the_delete_half_go(target: &mut Target) {
     // given a delete half that waits
     let tables = users(target).await;
-    let (mut first, mut second) = (target.writer(&tables), target.writer(&tables));
-    let mut old_lane = [claim(&mut first, "t", 0, 1).await];
-    let mut new_lane = [claim(&mut second, "t", 1, 1).await];
+    let [(mut first, mut old_lane), (mut second, mut new_lane)] = two_lanes(target, &tables).await;
     let mut builder = Builder::new(&old_lane, &tables);
     delete_half(&mut builder);
     apply(&mut first, &mut old_lane, &builder.finish()).await;
@@ -108,9 +111,7 @@ async fn a_create_half_that_brings_nothing_but_its_key_lets_the_delete_half_go(t
 
 async fn the_create_half_waits_and_its_key_with_it(target: &mut Target) {
     let tables = users(target).await;
-    let (mut first, mut second) = (target.writer(&tables), target.writer(&tables));
-    let mut old_lane = [claim(&mut first, "t", 0, 1).await];
-    let mut new_lane = [claim(&mut second, "t", 1, 1).await];
+    let [(mut first, mut old_lane), (mut second, mut new_lane)] = two_lanes(target, &tables).await;
 
     let mut builder = Builder::new(&new_lane, &tables);
     create_half(&mut builder, t("new"));
@@ -172,9 +173,7 @@ fn alone(mut batch: ChangeBatch) -> ChangeBatch {
 async fn a_half_does_not_give_up_while_its_other_half_queues_behind_a_held_row(target: &mut Target) {
     // Given a delete half that waits, and its create half behind a row of the new key that waits for its own row,
     let tables = users(target).await;
-    let (mut first, mut second) = (target.writer(&tables), target.writer(&tables));
-    let mut old_lane = [claim(&mut first, "t", 0, 1).await];
-    let mut new_lane = [claim(&mut second, "t", 1, 1).await];
+    let [(mut first, mut old_lane), (mut second, mut new_lane)] = two_lanes(target, &tables).await;
     let mut builder = Builder::new(&old_lane, &tables);
     delete_half(&mut builder);
     apply(&mut first, &mut old_lane, &builder.finish()).await;
@@ -275,9 +274,7 @@ async fn of_halves_that_parked_at_the_same_moment_the_one_that_left_no_word_is_t
 
 async fn halves_that_wait_are_put_off_together_until_the_other_half_has_come(target: &mut Target) {
     let tables = users(target).await;
-    let (mut first, mut second) = (target.writer(&tables), target.writer(&tables));
-    let mut old_lane = [claim(&mut first, "t", 0, 1).await];
-    let mut new_lane = [claim(&mut second, "t", 1, 1).await];
+    let [(mut first, mut old_lane), (mut second, mut new_lane)] = two_lanes(target, &tables).await;
     let mut builder = Builder::new(&old_lane, &tables);
     delete_half(&mut builder);
     builder.record(0, 0, Operation::Update, &[n(9)], Some(&[n(9), Value::Unavailable]));
@@ -315,9 +312,7 @@ async fn a_create_half_that_lacks_a_parent_lets_the_delete_half_move_the_row(tar
         .await;
     let tables = vec![target.table(0, "articles", &["id", "user_id"], &["id"]).await];
     let articles = "SELECT id, user_id, note FROM articles";
-    let (mut first, mut second) = (target.writer(&tables), target.writer(&tables));
-    let mut old_lane = [claim(&mut first, "t", 0, 1).await];
-    let mut new_lane = [claim(&mut second, "t", 1, 1).await];
+    let [(mut first, mut old_lane), (mut second, mut new_lane)] = two_lanes(target, &tables).await;
     let rows = |builder: &mut Builder<'_>, partition: i32, _| match partition {
         0 => delete_half(builder),
         _ => create_half(builder, n(7)),
@@ -347,9 +342,7 @@ async fn a_half_that_dies_lets_the_other_do_its_own_part(target: &mut Target) {
     target.run(&["CREATE TABLE users (id bigint PRIMARY KEY, name varchar(100) NOT NULL, note varchar(100))"]).await;
     target.run(&["INSERT INTO users VALUES (1, 'old', 'mine')"]).await;
     let tables = vec![target.table(0, "users", &["id", "name"], &["id"]).await];
-    let (mut first, mut second) = (target.writer(&tables), target.writer(&tables));
-    let mut old_lane = [claim(&mut first, "t", 0, 1).await];
-    let mut new_lane = [claim(&mut second, "t", 1, 1).await];
+    let [(mut first, mut old_lane), (mut second, mut new_lane)] = two_lanes(target, &tables).await;
     let mut builder = Builder::new(&old_lane, &tables);
     delete_half(&mut builder);
     apply(&mut first, &mut old_lane, &builder.finish()).await;
@@ -391,9 +384,7 @@ async fn a_delete_half_that_children_hold_back_is_still_known_by_its_pair(target
             "INSERT INTO notes VALUES (1)",
         ])
         .await;
-    let (mut first, mut second) = (target.writer(&tables), target.writer(&tables));
-    let mut old_lane = [claim(&mut first, "t", 0, 1).await];
-    let mut new_lane = [claim(&mut second, "t", 1, 1).await];
+    let [(mut first, mut old_lane), (mut second, mut new_lane)] = two_lanes(target, &tables).await;
     let mut builder = Builder::new(&new_lane, &tables);
     create_half(&mut builder, t("new"));
     apply(&mut second, &mut new_lane, &builder.finish()).await;
@@ -419,7 +410,7 @@ async fn a_delete_half_that_children_hold_back_is_still_known_by_its_pair(target
 }
 
 /// Tries each row that is due by itself, as a lane does, until nothing is: `row` adds the record that (partition, offset) was made from.
-async fn settle(
+pub(crate) async fn settle(
     writer: &mut SqlWriter,
     claims: &[Claim],
     tables: &SinkTableSet,
@@ -436,230 +427,8 @@ async fn settle(
     }
 }
 
-/// Keys 1 and 2 lie on partitions 0 and 1 of one lane. Key 1 waits for its row, then a key change 1 → 2 comes as a whole.
-async fn a_whole_move_of_a_held_key(target: &mut Target) -> (SinkTableSet, SqlWriter, [Claim; 2]) {
-    let tables = users(target).await;
-    target.run(&["DELETE FROM users"]).await;
-    let mut writer = target.writer(&tables);
-    let mut claims = [claim(&mut writer, "t", 0, 1).await, claim(&mut writer, "t", 1, 1).await];
-    let mut builder = Builder::new(&claims, &tables);
-    builder.record(0, 0, Operation::Update, &[n(1)], Some(&[n(1), Value::Unavailable]));
-    apply(&mut writer, &mut claims, &builder.finish()).await;
-
-    let mut builder = Builder::new(&claims, &tables);
-    delete_half(&mut builder);
-    create_half_on(&mut builder, 1, t("new"));
-    apply(&mut writer, &mut claims, &builder.finish()).await;
-    let quote = target.quote();
-    let held = "SELECT `partition`, state, `key` FROM tidelock_held ORDER BY `partition`, `offset`".replace('`', quote);
-    assert_eq!(target.rows(&held).await, ["0|parked|{\"id\":1}", "0|queued|{\"id\":1}", "1|parked|{\"id\":2}"]);
-    (tables, writer, claims)
-}
-
-/// What [`a_whole_move_of_a_held_key`] held.
-fn held_rows(builder: &mut Builder<'_>, partition: i32, offset: i64) {
-    match (partition, offset) {
-        (0, 0) => drop(builder.record(0, 0, Operation::Update, &[n(1)], Some(&[n(1), Value::Unavailable]))),
-        (0, _) => delete_half(builder),
-        (_, 0) => create_half(builder, t("new")),
-        _ => drop(builder.delete(0, n(2))),
-    }
-}
-
-async fn a_whole_move_behind_a_held_key_is_two_halves_again(target: &mut Target) {
-    let (tables, mut writer, claims) = a_whole_move_of_a_held_key(target).await;
-    target.run(&["INSERT INTO users VALUES (1, 'old', 'mine')", "UPDATE tidelock_held SET retry_at_ms = 0"]).await;
-    settle(&mut writer, &claims, &tables, held_rows).await;
-    target.run(&["UPDATE tidelock_held SET retry_at_ms = 0 WHERE state = 'parked'"]).await;
-    settle(&mut writer, &claims, &tables, held_rows).await;
-    assert_eq!(target.rows(ALL).await, ["2|new|mine"], "renamed when both keys were free");
-    assert!(target.rows("SELECT state FROM tidelock_held").await.is_empty());
-    assert!(target.rows("SELECT state FROM tidelock_moved").await.is_empty());
-}
-
-async fn a_delete_does_not_pass_a_half_that_waits(target: &mut Target) {
-    let (tables, mut writer, mut claims) = a_whole_move_of_a_held_key(target).await;
-    let mut builder = Builder::new(&claims, &tables);
-    builder.record(1, 0, Operation::Delete, &[n(2)], None);
-    apply(&mut writer, &mut claims, &builder.finish()).await;
-    target.run(&["INSERT INTO users VALUES (1, 'old', 'mine')"]).await;
-    for _ in 0..2 {
-        target.run(&["UPDATE tidelock_held SET retry_at_ms = 0 WHERE state = 'parked'"]).await;
-        settle(&mut writer, &claims, &tables, held_rows).await;
-    }
-    assert!(target.rows(ALL).await.is_empty(), "moved, then deleted");
-    assert!(target.rows("SELECT state FROM tidelock_held").await.is_empty());
-    assert!(target.rows("SELECT state FROM tidelock_moved").await.is_empty());
-}
-
-async fn a_full_image_does_not_pass_a_half_that_waits_behind_its_row(target: &mut Target) {
-    let (tables, _, mut claims) = a_whole_move_of_a_held_key(target).await;
-    // Another worker takes over and knows the same.
-    let mut writer = target.writer(&tables);
-    claims = [
-        Claim { next_offset: claims[0].next_offset, ..claim(&mut writer, "t", 0, 2).await },
-        Claim { next_offset: claims[1].next_offset, ..claim(&mut writer, "t", 1, 2).await },
-    ];
-    let mut builder = Builder::new(&claims, &tables);
-    builder.upsert(0, &[n(1), t("again")]);
-    let applied = apply(&mut writer, &mut claims, &builder.finish()).await;
-    assert_eq!(applied.outcomes[0].1.parked, 1, "behind the delete half of its key");
-    assert!(target.rows(ALL).await.is_empty());
-}
-
-/// One of the two partitions of a lane has no room (rule H5) when a whole key change 1 → 2 comes, with a later change of the new key.
-async fn a_whole_move_with_one_partition_full(target: &mut Target, full: u16) -> (SinkTableSet, [Claim; 2]) {
-    let tables = users(target).await;
-    let mut writer = target.writer_with(&tables, HeldLimits { rows_max: 1, ..HeldLimits::default() });
-    let mut claims = [claim(&mut writer, "t", 0, 1).await, claim(&mut writer, "t", 1, 1).await];
-    let waits = |builder: &mut Builder<'_>, id: i64| {
-        builder.record(full, 0, Operation::Update, &[n(id)], Some(&[n(id), Value::Unavailable]));
-    };
-    let mut builder = Builder::new(&claims, &tables);
-    waits(&mut builder, 50);
-    apply(&mut writer, &mut claims, &builder.finish()).await;
-    let mut builder = Builder::new(&claims, &tables);
-    waits(&mut builder, 51);
-    delete_half(&mut builder);
-    create_half_on(&mut builder, 1, t("new"));
-    builder.record(1, 0, Operation::Update, &[n(2)], Some(&[n(2), t("later")]));
-    let applied = apply(&mut writer, &mut claims, &builder.finish()).await;
-    let paused: Vec<i32> = applied.paused.iter().map(|(task, _)| task.partition).collect();
-    assert_eq!(paused, [i32::from(full)]);
-    assert_eq!(target.rows(ALL).await, ["1|old|mine"], "nothing is moved by half");
-    (tables, claims)
-}
-
-/// Goes on where [`a_whole_move_with_one_partition_full`] stopped, with room.
-async fn goes_on_with_room(target: &mut Target, tables: &SinkTableSet, claims: [Claim; 2], full: u16) {
-    let mut writer = target.writer(tables);
-    let mut own = [Claim {
-        next_offset: claims[usize::from(full)].next_offset,
-        ..claim(&mut writer, "t", i32::from(full), 2).await
-    }];
-    let other = claim(&mut writer, "t", 1 - i32::from(full), 2).await;
-    let mut builder = Builder::new(&own, tables);
-    builder.record(0, 0, Operation::Update, &[n(51)], Some(&[n(51), Value::Unavailable]));
-    if full == 0 {
-        delete_half(&mut builder);
-    } else {
-        create_half(&mut builder, t("new"));
-        builder.upsert(0, &[n(2), t("later")]);
-    }
-    apply(&mut writer, &mut own, &builder.finish()).await;
-    let later = |builder: &mut Builder<'_>, partition: i32, offset: i64| match (partition, offset) {
-        (0, _) => delete_half(builder),
-        (_, 0) => create_half(builder, t("new")),
-        _ => drop(builder.upsert(0, &[n(2), t("later")])),
-    };
-    let due = "UPDATE tidelock_held SET retry_at_ms = 0 WHERE code LIKE '%-half-waits'";
-    target.run(&[due]).await;
-    settle(&mut writer, &[other], tables, later).await;
-    assert_eq!(target.rows(ALL).await, ["2|later|mine"]);
-    assert_eq!(target.rows("SELECT waits_for FROM tidelock_held").await, ["row", "row"], "what made it full");
-    assert!(target.rows("SELECT state FROM tidelock_moved").await.is_empty());
-}
-
-async fn the_create_half_of_a_move_is_not_lost_where_the_old_keys_partition_is_full(target: &mut Target) {
-    let (tables, claims) = a_whole_move_with_one_partition_full(target, 0).await;
-    goes_on_with_room(target, &tables, claims, 0).await;
-}
-
-async fn the_delete_half_of_a_move_waits_where_the_new_keys_partition_is_full(target: &mut Target) {
-    let (tables, claims) = a_whole_move_with_one_partition_full(target, 1).await;
-    goes_on_with_room(target, &tables, claims, 1).await;
-}
-
-/// An article that waits for its author; behind it its key changes from 1 to 2, and the create half came too: its text is `body`.
-async fn an_article_that_waits_and_moves(
-    target: &mut Target,
-    author: i64,
-    body: Value,
-) -> (SinkTableSet, SqlWriter, [Claim; 2]) {
-    target
-        .run(&[
-            "CREATE TABLE users (id bigint PRIMARY KEY)",
-            "CREATE TABLE articles (id bigint PRIMARY KEY, user_id bigint NOT NULL, body varchar(100), \
-             CONSTRAINT articles_user FOREIGN KEY (user_id) REFERENCES users (id))",
-            "INSERT INTO users VALUES (8)",
-        ])
-        .await;
-    let tables = vec![target.table(0, "articles", &["id", "user_id", "body"], &["id"]).await];
-    let mut writer = target.writer(&tables);
-    let mut claims = [claim(&mut writer, "t", 0, 1).await, claim(&mut writer, "t", 1, 1).await];
-    let batch = Builder::new(&claims, &tables).upsert(0, &[n(1), n(7), t("long")]).finish();
-    apply(&mut writer, &mut claims, &batch).await;
-    let mut builder = Builder::new(&claims, &tables);
-    delete_half(&mut builder);
-    apply(&mut writer, &mut claims, &builder.finish()).await;
-    let mut builder = Builder::new(&claims, &tables);
-    article_half(&mut builder, 1, author, &body);
-    apply(&mut writer, &mut claims, &builder.finish()).await;
-    // The author does not come for a long time.
-    target
-        .run(&[
-            "UPDATE tidelock_held SET first_failed_at_ms = first_failed_at_ms - 10000",
-            "UPDATE tidelock_held SET retry_at_ms = 0 WHERE state = 'parked'",
-        ])
-        .await;
-    settle(&mut writer, &claims, &tables, |builder, partition, offset| match (partition, offset) {
-        (0, 0) => drop(builder.upsert(0, &[n(1), n(7), t("long")])),
-        (0, _) => delete_half(builder),
-        _ => article_half(builder, 0, author, &body),
-    })
-    .await;
-    (tables, writer, claims)
-}
-
-fn article_half(builder: &mut Builder<'_>, slot: u16, author: i64, body: &Value) {
-    let old_key = builder.key(&[n(1)]);
-    let record = builder.record(slot, 0, Operation::Create, &[n(2)], Some(&[n(2), n(author), body.clone()]));
-    (record.old_key, record.source) = (Some(old_key), place());
-}
-
-const ARTICLES: &str = "SELECT id, user_id, body FROM articles";
-
-async fn goes_on(
-    target: &mut Target,
-    (tables, mut writer, claims): (SinkTableSet, SqlWriter, [Claim; 2]),
-    author: i64,
-    body: Value,
-) {
-    for _ in 0..2 {
-        target.run(&["UPDATE tidelock_held SET retry_at_ms = 0 WHERE state = 'parked'"]).await;
-        settle(&mut writer, &claims, &tables, |builder, partition, offset| match (partition, offset) {
-            (0, 0) => drop(builder.upsert(0, &[n(1), n(7), t("long")])),
-            (0, _) => delete_half(builder),
-            _ => article_half(builder, 0, author, &body),
-        })
-        .await;
-    }
-}
-
-async fn a_row_whose_author_came_and_went_is_skipped_to_its_key_change(target: &mut Target) {
-    let body = t("all of it");
-    let waiting = an_article_that_waits_and_moves(target, 8, body.clone()).await;
-    goes_on(target, waiting, 8, body).await;
-    assert_eq!(target.rows(ARTICLES).await, ["2|8|all of it"]);
-    assert_eq!(target.rows("SELECT state FROM tidelock_held").await, ["superseded"]);
-}
-
-/// What the create half does not bring is in the row that waits, and nowhere else.
-async fn a_row_that_its_key_change_needs_waits_for_its_author(target: &mut Target) {
-    let waiting = an_article_that_waits_and_moves(target, 7, Value::Unavailable).await;
-    assert_eq!(target.rows(ARTICLES).await, [""; 0]);
-    target.run(&["INSERT INTO users VALUES (7)"]).await;
-    goes_on(target, waiting, 7, Value::Unavailable).await;
-    assert_eq!(target.rows(ARTICLES).await, ["2|7|long"]);
-    assert!(target.rows("SELECT state FROM tidelock_held").await.is_empty());
-}
-
 conformance!(
     a_create_half_that_brings_nothing_but_its_key_lets_the_delete_half_go,
-    the_create_half_of_a_move_is_not_lost_where_the_old_keys_partition_is_full,
-    the_delete_half_of_a_move_waits_where_the_new_keys_partition_is_full,
-    a_row_whose_author_came_and_went_is_skipped_to_its_key_change,
-    a_row_that_its_key_change_needs_waits_for_its_author,
     the_delete_half_waits_for_the_create_half,
     the_create_half_waits_and_its_key_with_it,
     a_half_whose_other_half_never_comes_gives_up_in_the_end,
@@ -672,7 +441,4 @@ conformance!(
     a_delete_half_that_children_hold_back_is_still_known_by_its_pair,
     a_half_that_dies_lets_the_other_do_its_own_part,
     waiting_for_the_other_half_uses_up_no_attempts,
-    a_whole_move_behind_a_held_key_is_two_halves_again,
-    a_delete_does_not_pass_a_half_that_waits,
-    a_full_image_does_not_pass_a_half_that_waits_behind_its_row,
 );
