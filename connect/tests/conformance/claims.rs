@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use topology::data::Value;
 use topology::generation::{FirstRecord, Generation, Waits};
 use topology::ledger::{CasOutcome, Claim, ClaimReply, Owner, Passed};
 use topology::sink::{ApplyError, SinkWriter};
@@ -10,7 +11,7 @@ use topology::state::StateStore;
 use crate::batches::{Builder, apply, claim, refused, request, task};
 use crate::blog::{bad_user, blog, post};
 use crate::conformance;
-use crate::target::{SinkTableSet, Target, n, t};
+use crate::target::{Engine, SinkTableSet, Target, n, t};
 
 async fn users(target: &mut Target) -> SinkTableSet {
     target.run(&["CREATE TABLE users (id bigint PRIMARY KEY, name varchar(100))"]).await;
@@ -258,6 +259,26 @@ async fn records_that_are_read_again_are_held_again(target: &mut Target) {
     assert_eq!(due.iter().map(|row| row.id.offset).collect::<Vec<_>>(), [1], "it waits behind nothing");
 }
 
+/// Rule L10, promise P8: numbers of sessions come again, and may be a stranger's when a claim ends the session that its ledger row names.
+async fn only_sessions_of_our_own_are_ended(target: &mut Target) {
+    if target.engine != Engine::Postgres {
+        // MariaDB's and MySQL's are tested with their sessions; SQLite has no other sessions to end.
+        return;
+    }
+    // given a session of an application that has our rights
+    let connector = target.connector();
+    let (mut ours, mut theirs) = (connector.connect().await.unwrap(), connector.connect().await.unwrap());
+    theirs.execute_plain("SET application_name = 'shop'").await.unwrap();
+    let found = theirs.query("SELECT pg_backend_pid()::int8", &[]).await.unwrap();
+    let Value::I64(pid) = found[0][0] else { panic!("{found:?}") };
+    // when, then
+    ours.terminate(pid).await.unwrap();
+    theirs.query("SELECT 1::int8", &[]).await.expect("it lives");
+    theirs.execute_plain("SET application_name = 'tidelock'").await.unwrap();
+    ours.terminate(pid).await.unwrap();
+    theirs.query("SELECT 1::int8", &[]).await.expect_err("it is ended");
+}
+
 async fn what_is_held_of_an_older_log_stays_and_comes_before_what_the_new_one_has(target: &mut Target) {
     let tables = blog(target).await;
     let mut writer = target.writer(&tables);
@@ -375,6 +396,7 @@ conformance!(
     what_processors_remember_is_committed_with_the_rows_and_read_by_the_next_claim,
     a_restart_moves_a_row_that_is_there_and_an_ordinary_claim_does_not,
     records_that_are_read_again_are_held_again,
+    only_sessions_of_our_own_are_ended,
     what_is_held_of_an_older_log_stays_and_comes_before_what_the_new_one_has,
     what_a_topic_s_rows_and_held_rows_say_is_read_for_all_its_partitions,
     a_claim_raises_the_epoch_and_reads_what_is_stored,
