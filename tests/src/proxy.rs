@@ -36,6 +36,9 @@ struct Shared {
     trap: Mutex<Option<Vec<u8>>>,
     swallowed: AtomicU64,
     carried: AtomicU64,
+    /// What new connections are answered instead of being carried.
+    answer: Mutex<Option<Arc<[u8]>>>,
+    answered: AtomicU64,
 }
 
 /// The proxy. Dropping it ends it and all its connections.
@@ -63,6 +66,8 @@ impl Proxy {
             trap: Mutex::default(),
             swallowed: AtomicU64::new(0),
             carried: AtomicU64::new(0),
+            answer: Mutex::default(),
+            answered: AtomicU64::new(0),
         });
         let (alive, gone) = oneshot::channel();
         let (sky, all) = (weather.clone(), shared.clone());
@@ -112,8 +117,20 @@ impl Proxy {
         self.weather.send_modify(|weather| weather.forgets += 1);
     }
 
+    /// Every connection ends, and the first request of every new one gets this answer, after which it ends too. The server hears of none.
+    pub fn answer(&self, answer: &str) {
+        *self.shared.answer.lock().expect("no panic while locked") = Some(answer.as_bytes().into());
+        self.cut();
+    }
+
+    /// Requests answered so.
+    pub fn answered(&self) -> u64 {
+        self.shared.answered.load(Ordering::Relaxed)
+    }
+
     /// Everything passes again; what was silenced is delivered late.
     pub fn heal(&self) {
+        *self.shared.answer.lock().expect("no panic while locked") = None;
         self.weather.send_modify(|weather| {
             weather.flows = true;
             weather.accepts = true;
@@ -156,9 +173,21 @@ fn run(
 async fn accept(listener: TcpListener, weather: watch::Sender<Weather>, shared: Arc<Shared>) {
     loop {
         let Ok((client, _)) = listener.accept().await else { continue };
-        if weather.borrow().accepts {
-            tokio::spawn(carry(client, weather.subscribe(), shared.clone()));
+        let answer = shared.answer.lock().expect("no panic while locked").clone();
+        match answer {
+            Some(answer) => drop(tokio::spawn(answer_with(client, answer, shared.clone()))),
+            None if weather.borrow().accepts => drop(tokio::spawn(carry(client, weather.subscribe(), shared.clone()))),
+            None => {}
         }
+    }
+}
+
+async fn answer_with(mut client: TcpStream, answer: Arc<[u8]>, shared: Arc<Shared>) {
+    let mut request = vec![0; 16 * 1024];
+    if let Ok(1..) = client.read(&mut request).await {
+        shared.answered.fetch_add(1, Ordering::Relaxed);
+        // Who has gone meanwhile needs no answer.
+        let _ = client.write_all(&answer).await;
     }
 }
 
@@ -312,6 +341,18 @@ mod tests {
         assert_eq!(ask(&mut new, "three").await.as_deref(), Some("three"));
         proxy.heal();
         assert_eq!(ask(&mut old, "four").await, None);
+    }
+
+    #[tokio::test]
+    async fn connections_are_answered_in_the_servers_place_until_it_heals() {
+        let proxy = Proxy::start(&echo().await).await;
+        proxy.answer("no");
+        let mut open = TcpStream::connect(proxy.address).await.unwrap();
+        assert_eq!(ask(&mut open, "one").await.as_deref(), Some("no"));
+        assert_eq!((proxy.answered(), proxy.carried()), (1, 0));
+        proxy.heal();
+        let mut open = TcpStream::connect(proxy.address).await.unwrap();
+        assert_eq!(ask(&mut open, "two").await.as_deref(), Some("two"));
     }
 
     #[tokio::test]

@@ -14,6 +14,8 @@ use tidelock_tests::topic::{self, Published};
 use tidelock_tests::wait::{arrival, eventually};
 use tidelock_tests::watch::never_back;
 
+/// What a registry says of an id that it does not know.
+const UNKNOWN_SCHEMA: &str = "HTTP/1.1 404 Not Found\r\nContent-Type: application/json\r\nContent-Length: 49\r\nConnection: close\r\n\r\n{\"error_code\":40403,\"message\":\"Schema not found\"}";
 const STOP_LIMIT: Duration = Duration::from_secs(40);
 const CUSTOMERS: &str = "SELECT id, name, city FROM customers ORDER BY id";
 const INVOICES: &str = "SELECT id, customer_id, amount FROM invoices ORDER BY id";
@@ -126,6 +128,31 @@ async fn a_registry_that_is_down_is_waited_for(pair: Arc<Pair>) {
     .await;
     registry.heal();
     pair.right.shows(CUSTOMERS, &["1|a|A", "2|b|BBB"]).await;
+    // A registry that follows another one does not know the newest schema at once: its records are none that nobody can read.
+    registry.answer(UNKNOWN_SCHEMA);
+    pair.left
+        .run("ALTER TABLE customers ADD COLUMN late VARCHAR(10); UPDATE customers SET city = 'B4' WHERE id = 2")
+        .await;
+    eventually(arrival() * 3, "the schema is asked for again and again", || async {
+        if registry.answered() >= 3 { Ok(()) } else { Err(pair.diagnosis().await) }
+    })
+    .await;
+    registry.heal();
+    pair.right.shows(CUSTOMERS, &["1|a|A", "2|b|B4"]).await;
+    // One that is silent is named as what the worker waits for.
+    registry.silence();
+    pair.left
+        .run("ALTER TABLE customers ADD COLUMN last VARCHAR(10); UPDATE customers SET city = 'B5' WHERE id = 2")
+        .await;
+    eventually(arrival() * 3, "the worker says that the registry does not answer", || async {
+        match &pair.replies("/ready").await[..] {
+            [Some((503, reasons))] if reasons.contains("schema registry does not answer") => Ok(()),
+            other => Err(format!("{other:?}")),
+        }
+    })
+    .await;
+    registry.heal();
+    pair.right.shows(CUSTOMERS, &["1|a|A", "2|b|B5"]).await;
     pair.stop_workers(STOP_LIMIT).await;
     assert_eq!(pair.right.row("SELECT count(*) FROM tidelock_held").await, "0");
 }
