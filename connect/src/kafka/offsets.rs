@@ -2,7 +2,6 @@
 //! partitions that it fetches no more.
 
 use std::collections::HashSet;
-
 use std::time::Instant;
 
 use rdkafka::consumer::{CommitMode, Consumer};

@@ -263,24 +263,34 @@ fn bits(view: &View<'_>, column: &PlanColumn, out: &mut Vec<u8>) -> Result<(), &
         View::Bool(false) => &[0],
         _ => return Err(KIND),
     };
-    let length = match column.kind {
-        Kind::Bits { length: Some(length), varying: false } => length as usize,
-        Kind::Bits { length: Some(length), varying: true } => (bytes.len() * 8).min(length as usize),
-        _ => bytes.len() * 8,
-    };
-    let bit = |at: usize| bytes.get(at / 8).is_some_and(|byte| byte >> (at % 8) & 1 == 1);
-    if (length..bytes.len() * 8).any(bit) {
-        return Err("the bit string is longer than the column");
-    }
+    let length = bit_count(&column.kind, bytes)?;
     out.extend_from_slice(&i32::try_from(length).map_err(|_| RANGE)?.to_be_bytes());
     let start = out.len();
     out.resize(start + length.div_ceil(8), 0);
     for position in 0..length {
-        if bit(length - 1 - position) {
+        if bit(bytes, length - 1 - position) {
             out[start + position / 8] |= 0x80 >> (position % 8);
         }
     }
     Ok(())
+}
+
+/// How many of the bits the type keeps. Refuses what is longer: a cast would cut it (P6).
+fn bit_count(kind: &Kind, bytes: &[u8]) -> Result<usize, &'static str> {
+    let length = match *kind {
+        Kind::Bits { length: Some(length), varying: false } => length as usize,
+        Kind::Bits { length: Some(length), varying: true } => (bytes.len() * 8).min(length as usize),
+        _ => bytes.len() * 8,
+    };
+    if (length..bytes.len() * 8).any(|at| bit(bytes, at)) {
+        return Err("the bit string is longer than the column");
+    }
+    Ok(length)
+}
+
+/// The bit of that weight in little-endian bytes.
+fn bit(bytes: &[u8], at: usize) -> bool {
+    bytes.get(at / 8).is_some_and(|byte| byte >> (at % 8) & 1 == 1)
 }
 
 fn textual(
@@ -292,8 +302,8 @@ fn textual(
 ) -> Result<(), &'static str> {
     match view {
         View::Array(cells) => {
-            array_literal(arena, cells, out);
-            return Ok(());
+            let element = if let Kind::Array(element) = &column.kind { element } else { &column.kind };
+            return array_literal(arena, cells, element, out);
         }
         View::Text(v) => {
             let is_longer = match &column.kind {
@@ -318,7 +328,7 @@ fn textual(
 }
 
 /// `{"a",NULL,{…}}`: every element quoted, so that nothing in it means anything.
-fn array_literal(arena: &Arena, cells: &[Cell], out: &mut Vec<u8>) {
+fn array_literal(arena: &Arena, cells: &[Cell], kind: &Kind, out: &mut Vec<u8>) -> Result<(), &'static str> {
     out.push(b'{');
     let mut element = Vec::new();
     for (at, cell) in cells.iter().enumerate() {
@@ -326,7 +336,13 @@ fn array_literal(arena: &Arena, cells: &[Cell], out: &mut Vec<u8>) {
             out.push(b',');
         }
         match arena.view(*cell) {
-            View::Array(inner) => array_literal(arena, inner, out),
+            View::Array(inner) => array_literal(arena, inner, kind, out)?,
+            View::Bits(bytes) => {
+                let length = bit_count(kind, bytes)?;
+                out.push(b'"');
+                out.extend((0..length).rev().map(|at| b'0' + u8::from(bit(bytes, at))));
+                out.push(b'"');
+            }
             _ => {
                 element.clear();
                 if !text::write(arena, *cell, &mut element) {
@@ -345,10 +361,13 @@ fn array_literal(arena: &Arena, cells: &[Cell], out: &mut Vec<u8>) {
         }
     }
     out.push(b'}');
+    Ok(())
 }
 
 #[cfg(test)]
 mod tests {
+    use topology::data::Value;
+
     use super::*;
 
     /// P6: PostgreSQL rounds and drops what such a column does not keep, without an error.
@@ -385,18 +404,7 @@ mod tests {
     /// P6: both are limited in bytes, and the server cuts what is longer without an error.
     #[test]
     fn texts_that_the_server_would_cut_are_refused() {
-        let fits = |native: &str, kind: Kind, text: &str| {
-            let column = PlanColumn {
-                name: "c".into(),
-                kind,
-                native: native.into(),
-                generated: topology::table::Generated::Never,
-                equates: false,
-            };
-            let mut arena = Arena::default();
-            let cell = arena.push_value(&text.into());
-            textual(&arena, cell, &arena.view(cell), &column, &mut Vec::new()).is_ok()
-        };
+        let fits = |native: &str, kind: Kind, text: &str| written(native, kind, &text.into()).is_ok();
         let name = Kind::Text { characters_max: Some(63), fixed: false };
         assert!(fits("name", name.clone(), &"x".repeat(63)));
         assert!(!fits("name", name.clone(), &"é".repeat(40)), "80 bytes");
@@ -405,5 +413,35 @@ mod tests {
         assert!(fits("\"char\"", char(), "a"));
         assert!(!fits("\"char\"", char(), "abc"));
         assert!(fits("tsvector", Kind::Other("tsvector".into()), "abc"));
+    }
+
+    /// P6: the statement's cast cuts bits on the right, and fills up there.
+    #[test]
+    fn bits_in_arrays_are_as_many_as_the_element_type_has() {
+        let array = |varying, bits: &[Vec<u8>]| {
+            let element = Kind::Bits { length: Some(12), varying };
+            let items = bits.iter().map(|bytes| Value::Bits(bytes.clone())).chain([Value::Null]).collect();
+            written("bit(12)[]", Kind::Array(Box::new(element)), &Value::Array(items))
+        };
+        assert_eq!(array(false, &[vec![0x05, 0x08], vec![0x05]]).unwrap(), "{\"100000000101\",\"000000000101\",NULL}");
+        assert_eq!(array(true, &[vec![0x05, 0x08], vec![0x05]]).unwrap(), "{\"100000000101\",\"00000101\",NULL}");
+        for varying in [false, true] {
+            assert_eq!(array(varying, &[vec![0, 0x10]]), Err("the bit string is longer than the column"));
+        }
+    }
+
+    fn written(native: &str, kind: Kind, value: &Value) -> Result<String, &'static str> {
+        let column = PlanColumn {
+            name: "c".into(),
+            kind,
+            native: native.into(),
+            generated: topology::table::Generated::Never,
+            equates: false,
+        };
+        let mut arena = Arena::default();
+        let cell = arena.push_value(value);
+        let mut out = Vec::new();
+        textual(&arena, cell, &arena.view(cell), &column, &mut out)?;
+        Ok(String::from_utf8(out).unwrap())
     }
 }

@@ -72,6 +72,8 @@ fn postgres_values() -> Vec<(&'static str, Value, String)> {
         ("bytea[]", array(vec![Value::Bytes(vec![1])]), "{\"\\\\x01\"}".into()),
         ("timestamptz[]", array(vec![Value::TimestampTz(0)]), "{\"1970-01-01 00:00:00+00\"}".into()),
         ("numeric(5,1)[]", array(vec![decimal("1.5")]), "{1.5}".into()),
+        ("bit(12)[]", array(vec![Value::Bits(vec![0x05, 0x08])]), "{100000000101}".into()),
+        ("varbit(12)[]", array(vec![Value::Bits(vec![0x05, 0x08]), Value::Null]), "{100000000101,NULL}".into()),
         ("positive", n(7), "7".into()),
     ]
 }
@@ -112,6 +114,7 @@ fn refused(engine: Engine) -> Vec<(&'static str, Value)> {
             ("jsonb", json("{broken")),
             ("jsonb", json("\"\\u0000\"")),
             ("bit(10)", Value::Bits(vec![0x01, 0xff])),
+            ("varbit(12)[]", Value::Array(vec![Value::Bits(vec![0x01, 0xff])])),
             ("mood", t("happy")),
             ("integer[]", Value::Array(vec![t("x")])),
             ("positive", n(-1)),
