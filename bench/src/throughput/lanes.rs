@@ -21,6 +21,7 @@ use topology::record::EntityId;
 use super::Trial;
 use super::engine::BenchEngine;
 use super::report::LaneResult;
+use super::together::TogetherConnector;
 use super::topic;
 use super::workload::{Phase, TABLE};
 
@@ -102,6 +103,7 @@ pub(crate) fn child(arguments: &[String]) -> Result<(), String> {
     let plan = Arc::new(plan);
     let fetcher = SchemaFetcher::new(topic::registry()?, runtime.handle().clone());
     let watch = Arc::new(Watch::default());
+    let asked = tokio::sync::watch::Sender::new(vec![false; lanes]);
     let mut handles = Vec::new();
     for lane in 0..lanes {
         let settings = LaneSettings {
@@ -124,6 +126,7 @@ pub(crate) fn child(arguments: &[String]) -> Result<(), String> {
         };
         let (plan, cache, topic_name) = (plan.clone(), fetcher.client().cache(), topic.clone());
         let (sink_plan, sink_database, fetch) = (plan.clone(), database.clone(), fetcher.clone());
+        let asked = asked.clone();
         let setup = LaneSetup {
             name: format!("lane-{lane}"),
             settings,
@@ -141,7 +144,8 @@ pub(crate) fn child(arguments: &[String]) -> Result<(), String> {
             sink: Box::new(move || {
                 let tables =
                     vec![SinkTable { table: (*sink_plan.table).clone(), snapshot: SnapshotMode::Upsert, held: None }];
-                let connector = engine.connector(&sink_database).expect("the address was read before");
+                let inner = engine.connector(&sink_database).expect("the address was read before");
+                let connector = Box::new(TogetherConnector { inner, lane, asked: asked.clone() });
                 let options = WriterOptions {
                     tables,
                     held: HeldLimits::default(),

@@ -10,6 +10,7 @@ mod bare;
 mod engine;
 mod lanes;
 mod report;
+mod together;
 mod topic;
 mod workload;
 
