@@ -12,8 +12,9 @@ use crate::state::TaskState;
 /// Identities remembered per task (rule L); the least recently used goes first.
 pub const IDENTITIES_MAX: usize = 16;
 
-/// Changes remembered at one equal position (rule D2). A PostgreSQL COPY gives all its rows one position; beyond the bound equal positions pass.
-pub const SET_MAX: usize = 64;
+/// Changes remembered at one equal position (rule D2); beyond the bound equal positions pass. A PostgreSQL COPY logs the rows of a page in one
+/// record, so they have one position: at most 291 with pages of 8 KiB (`MaxHeapTuplesPerPage`).
+pub const SET_MAX: usize = 320;
 
 /// First byte of the marks in the ledger row: marks alone, or the length of the marks, the marks, and the stores of processors.
 const MARKS_ONLY: u8 = 1;
@@ -289,6 +290,15 @@ mod tests {
         let before = marks.clone();
         assert_eq!(marks.check(&Source { snapshot: true, ..source(900, 99) }, 2), Seen::New);
         assert_eq!(marks, before);
+    }
+
+    #[test]
+    fn a_page_of_copied_rows_at_one_position_is_known_when_it_comes_again() {
+        let mut marks = Marks::default();
+        let rows = 0..291;
+        assert!(rows.clone().all(|fingerprint| marks.check(&source(7, 1), fingerprint) == Seen::New));
+        let mut marks = Marks::decode(&marks.encode()).unwrap();
+        assert!(rows.clone().all(|fingerprint| marks.check(&source(7, 1), fingerprint) == Seen::Resent));
     }
 
     #[test]
