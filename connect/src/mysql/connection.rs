@@ -156,6 +156,8 @@ impl Connector for MySqlConnector {
 
     async fn connect(&self) -> SqlResult<Box<dyn SqlConnection>> {
         let mut session = self.open().await?;
+        // By this, `terminate` knows it as ours. Where user locks are forbidden (strict Galera) nobody's session is ended, and claims wait.
+        let _ = session.plain("DO GET_LOCK(CONCAT('tidelock:session:', CONNECTION_ID()), 0)").await;
         if let Some(tagging) = &self.tagging {
             session.mark = guard::mark(&mut session.connection, tagging).await?;
         }
@@ -336,10 +338,11 @@ impl SqlConnection for Session {
     }
 
     async fn terminate(&mut self, backend_id: i64) -> SqlResult<()> {
-        // Numbers of sessions start again with the server: only a session of our own user is ended (P8).
-        let ours = "SELECT 1 FROM information_schema.PROCESSLIST WHERE ID = ? AND USER = SUBSTRING_INDEX(CURRENT_USER(), '@', 1) \
-                    AND ID <> CONNECTION_ID()";
-        if !self.query(ours, &[Value::I64(backend_id)]).await?.is_empty() {
+        // Numbers of sessions start again with the server: only one that holds the lock of our own sessions is ended (P8).
+        let ours = format!(
+            "SELECT 1 FROM DUAL WHERE IS_USED_LOCK('tidelock:session:{backend_id}') = {backend_id} AND CONNECTION_ID() <> {backend_id}"
+        );
+        if !self.query(&ours, &[]).await?.is_empty() {
             // It may be gone by now, and the privilege may be missing: the claim then waits.
             let _ = self.plain(&format!("KILL CONNECTION {backend_id}")).await;
         }

@@ -239,3 +239,24 @@ async fn a_lock_that_is_held_too_long_is_transient_and_a_zombie_can_be_ended() {
         f.done().await;
     }
 }
+
+/// Rule L10, promise P8: numbers of sessions come again, and may be a stranger's when a claim ends the session that its ledger row names.
+#[tokio::test]
+async fn sessions_of_applications_are_not_ended_whoever_they_log_in_as() {
+    for server in BOTH {
+        let mut f = Fixture::new(server, "stranger", &[TABLE]).await;
+        // given a session of an application that has our user
+        let mut theirs = connector(server, &f.database, None).connect().await.unwrap();
+        let Value::I64(id) = theirs.query("SELECT CONNECTION_ID()", &[]).await.unwrap()[0][0] else {
+            panic!("a number")
+        };
+        theirs.execute_plain("DO RELEASE_LOCK(CONCAT('tidelock:session:', CONNECTION_ID()))").await.unwrap();
+        // when, then
+        f.session.terminate(id).await.unwrap();
+        theirs.query("SELECT 1", &[]).await.expect("it lives");
+        theirs.execute_plain("DO GET_LOCK(CONCAT('tidelock:session:', CONNECTION_ID()), 0)").await.unwrap();
+        f.session.terminate(id).await.unwrap();
+        theirs.query("SELECT 1", &[]).await.expect_err("it is ended");
+        f.done().await;
+    }
+}
