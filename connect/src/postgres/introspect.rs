@@ -186,6 +186,7 @@ pub(super) async fn describe(connection: &mut dyn SqlConnection, table: &str) ->
         };
         let kind = match (text(typtype), text(category)) {
             ("e", _) => Kind::Enum(labels(enum_labels)),
+            ("c", _) => Kind::Other(format!("composite {}", text(native)).into()),
             (_, "A") if text(element_type) == "e" => Kind::Array(Box::new(Kind::Enum(labels(enum_labels)))),
             (_, "A") if !text(element).is_empty() => {
                 Kind::Array(Box::new(scalar(text(element), text(element_native), integer(typmod))))

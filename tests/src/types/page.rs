@@ -30,7 +30,8 @@ a check, and most values as text. `fraction: cut` in an entity, or in a field, c
 const LOSSES: &str = "
 ## What Debezium and Connect themselves lose
 
-No setting here brings these back; `check` warns of columns of such types.
+No setting here brings these back. `check` warns of columns of such types; years 1 to 99 and arrays of several dimensions have no type of
+their own, so only this page names them.
 
 | engine | type | what happens |
 |---|---|---|
