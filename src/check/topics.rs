@@ -32,9 +32,17 @@ pub(super) async fn check(config: &Config, directions: &[Direction], report: &mu
         (admin, metadata)
     });
     let Ok((admin, metadata)) = fetched.await else { return };
-    let partitions: BTreeMap<String, usize> = match metadata {
+    // Per topic the replicas of each partition.
+    let (brokers, partitions): (usize, BTreeMap<String, Vec<usize>>) = match metadata {
         Ok(metadata) => {
-            metadata.topics().iter().map(|topic| (topic.name().to_owned(), topic.partitions().len())).collect()
+            let topics = metadata.topics().iter();
+            let topics = topics.map(|topic| {
+                (
+                    topic.name().to_owned(),
+                    topic.partitions().iter().map(|partition| partition.replicas().len()).collect(),
+                )
+            });
+            (metadata.brokers().len(), topics.collect())
         }
         Err(error) => return report.error(format!("cannot reach the brokers: {}", with_causes(&error))),
     };
@@ -42,7 +50,8 @@ pub(super) async fn check(config: &Config, directions: &[Direction], report: &mu
     for direction in directions {
         for entity in &direction.entities {
             let topic = &entity.topic;
-            match partitions.get(topic).copied().unwrap_or(0) {
+            let replicas = partitions.get(topic).map_or(&[][..], Vec::as_slice);
+            match replicas.len() {
                 0 => report.warning(format!(
                     "{}: topic {topic} does not exist yet; the connector makes it with the first row",
                     entity.path
@@ -50,6 +59,12 @@ pub(super) async fn check(config: &Config, directions: &[Direction], report: &mu
                 count => {
                     if !present.contains(topic) {
                         report.line(format!("{topic}: {count} partitions"));
+                        if is_lost_with_one_broker(brokers, replicas) {
+                            report.warning(format!(
+                                "topic {topic} has partitions with one replica: changes that are not read yet are lost with their broker; \
+                                 give it more (at the connector: topic.creation.default.replication.factor, before the topic is made)"
+                            ));
+                        }
                         present.push(topic.clone());
                     }
                     let site = config.sites.get(&direction.source);
@@ -68,6 +83,11 @@ pub(super) async fn check(config: &Config, directions: &[Direction], report: &mu
     }
     compaction(&admin, (&present, &envelopes), report).await;
     registry(config, report).await;
+}
+
+/// Where there is just one broker, nothing better can be had.
+fn is_lost_with_one_broker(brokers: usize, replicas: &[usize]) -> bool {
+    brokers > 1 && replicas.contains(&1)
 }
 
 /// Rule B6: compaction of an envelope topic takes away changes that a slow lane has not read. Of plain rows the last is enough.
@@ -128,3 +148,16 @@ async fn registry(config: &Config, report: &mut Report) {
 
 #[cfg(not(feature = "rest"))]
 async fn registry(_config: &Config, _report: &mut Report) {}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn topics_that_are_lost_with_one_of_several_brokers_are_named() {
+        assert!(is_lost_with_one_broker(3, &[3, 1, 3]));
+        assert!(!is_lost_with_one_broker(3, &[3, 2, 3]));
+        assert!(!is_lost_with_one_broker(1, &[1, 1]), "a trial");
+        assert!(!is_lost_with_one_broker(3, &[]));
+    }
+}
