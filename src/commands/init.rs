@@ -67,7 +67,10 @@ pub(crate) fn run(path: &Path, print: bool) -> Result<()> {
         .and_then(|mut file| file.write_all(EXAMPLE.as_bytes()));
     match written {
         Ok(()) => {
-            println!("wrote {}; set the addresses, then run `tidelock check`", path.display());
+            println!(
+                "wrote {}; set addresses, topics and entities, which are made up, then run `tidelock check`",
+                path.display()
+            );
             Ok(())
         }
         Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => Err(Failure::Run(format!(
