@@ -220,6 +220,8 @@ impl<'a> PollLoop<'a> {
         self.lane.tick();
         self.execute_commands()?;
         self.publish();
+        // What was heard may start partitions (rule A1): no record may be taken before they are sought to their start.
+        self.execute_commands()?;
         self.retry_seeks();
         if self.told_at.elapsed() >= TELL_INTERVAL {
             self.tell(CommitMode::Async);
@@ -433,6 +435,10 @@ fn consumer_error(error: &KafkaError, seldom: &Seldom) -> Polled {
         // Retention took records before they were read, or the topic was cut: librdkafka fetches that partition no more, and does not say which
         // one it is. All of them are checked anew (rule L7), as at a start.
         return Polled::Rebuild(kafka_error("an offset is not in the log any more", error.clone()));
+    }
+    if matches!(error.rdkafka_error_code(), Some(RDKafkaErrorCode::BadMessage | RDKafkaErrorCode::NotImplemented)) {
+        // Bytes that are not what was written (`check.crcs`), or of an unknown format: librdkafka goes on behind them, and we do not.
+        return Polled::Rebuild(kafka_error("a record cannot be read", error.clone()));
     }
     // Brokers down: librdkafka goes on by itself, lag and health show it.
     if let Some(untold) = seldom.untold(error) {

@@ -22,6 +22,10 @@ impl PollLoop<'_> {
         if self.fetched.contains(&place) {
             // A rewind: the log was checked when the partition was first fetched.
             self.seeking.insert(place, start.offset);
+        } else if start.tail_hash == 0
+            && self.checking.get(&place).is_some_and(|(known, _)| known.offset == start.offset)
+        {
+            // A rewind while the log is looked at: the question that is under way knows the tail, and this does not.
         } else {
             self.checking.insert(place, (start, None));
             self.check_log(&start);

@@ -151,7 +151,11 @@ fn nothing_is_taken_between_a_claim_and_the_start_at_its_offset() {
     let_claim(&mut lane, 3);
     assert!(commands(&mut lane).iter().any(|command| matches!(command, Command::AskPublished { .. })));
     assert!(matches!(offer(&mut lane, 8, &record(7)), Taken::Ignored), "it was read before");
+    assert_eq!(lane.running().count(), 0, "it is not to be resumed");
+    assert!(lane.publish_job(true).is_none(), "what is published of it is not known yet (rule O2)");
     lane.published(0, 0, None);
     assert!(is_started(&commands(&mut lane)));
+    assert_eq!(lane.running().count(), 1);
+    assert!(lane.publish_job(true).is_some());
     assert!(matches!(offer(&mut lane, 3, &record(7)), Taken::Yes));
 }

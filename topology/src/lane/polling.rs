@@ -359,7 +359,9 @@ impl Lane {
 
     /// Topic and partition of every task that takes records.
     pub fn running(&self) -> impl Iterator<Item = (usize, i32)> + '_ {
-        let takes = |task: &&Task| task.is_running() && task.barrier.is_none() && task.halted_by.is_none();
+        let takes = |task: &&Task| {
+            task.is_running() && task.barrier.is_none() && task.halted_by.is_none() && !task.awaits_published
+        };
         self.tasks.iter().flatten().filter(takes).map(|task| (task.topic, task.partition))
     }
 

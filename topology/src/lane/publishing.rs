@@ -50,7 +50,7 @@ impl Lane {
             places.sort_unstable();
             places.dedup();
             // A task that is being claimed anew, or that is halted, has no progress to commit.
-            let offset = |place: &(usize, i32)| Some((place.0, place.1, self.committed(place.0, place.1)?));
+            let offset = |place: &(usize, i32)| Some((place.0, place.1, self.publishable(*place)?));
             let offsets: Vec<_> = places.iter().filter_map(offset).collect();
             if offsets.len() < places.len() {
                 self.leave_out_unclaimed(!offsets.is_empty());
@@ -64,17 +64,27 @@ impl Lane {
         }
         let places: Vec<(usize, i32)> = self.slots.keys().copied().collect();
         let moved = places.into_iter().filter_map(|place| {
-            let next_offset = self.committed(place.0, place.1)?;
+            let next_offset = self.publishable(place)?;
             (self.offsets_told.get(&place) != Some(&next_offset)).then_some((place.0, place.1, next_offset))
         });
         let offsets: Vec<_> = moved.collect();
         (!offsets.is_empty()).then(|| PublishJob { outputs: Vec::new(), offsets })
     }
 
+    /// The progress that a transaction may commit. Not of a partition of which we have yet to hear what is published: the number that goes with its
+    /// offset would be that of an earlier claim of ours.
+    fn publishable(&self, (topic, partition): (usize, i32)) -> Option<i64> {
+        let slot = self.slots.get(&(topic, partition))?;
+        let task = self.tasks[usize::from(slot.0)].as_ref().filter(|task| !task.awaits_published)?;
+        task.claim.as_ref().map(|_| task.committed)
+    }
+
     /// Outputs of tasks without claim must not hold up those of others. They are in the target, and are read again when the task is claimed. Those
     /// that are soon claimed again are kept if there are no `others`: else they would be read again and again meanwhile.
     fn leave_out_unclaimed(&mut self, others: bool) {
-        let goes = |task: &Task| task.claim.is_some() || (!others && !matches!(task.state, TaskState::Halted));
+        let goes = |task: &Task| {
+            (task.claim.is_some() && !task.awaits_published) || (!others && !matches!(task.state, TaskState::Halted))
+        };
         let stays = |output: &Output| {
             let slot = self.slot_of(&output.task)?;
             self.tasks[usize::from(slot.0)].as_ref().map(goes)

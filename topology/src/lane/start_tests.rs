@@ -134,6 +134,7 @@ fn outputs_of_a_task_without_claim_do_not_hold_up_those_of_others() {
         value: None,
         headers: Vec::new(),
     };
+    (0..2).for_each(|partition| direction.published(0, partition, None));
     direction.reply(Reply::Outputs(vec![output(0), output(1)]));
     direction.reply(Reply::Lost(vec![(key(0), Rejection::Missing)]));
     // when, then
