@@ -119,6 +119,8 @@ pub(crate) struct ColumnForm {
     type_info: MySqlTypeInfo,
     /// Types that are limited in bytes, whatever characters those make: what is longer is an error, except blanks at its end, which the server cuts.
     text_bytes_max: usize,
+    /// `FLOAT(m, d)`, `DOUBLE(m, d)`: the server rounds to so many digits after the point.
+    float_digits: Option<i32>,
 }
 
 impl ColumnForm {
@@ -141,7 +143,9 @@ impl ColumnForm {
             Some("mediumtext") => 16_777_215,
             _ => usize::MAX,
         };
-        ColumnForm { form, name: column.name.as_ref().into(), nullable, type_info, text_bytes_max }
+        let digits = || column.native.split_once(',')?.1.split(')').next()?.trim().parse().ok();
+        let float_digits = matches!(form, Form::Single | Form::Double).then(digits).flatten();
+        ColumnForm { form, name: column.name.as_ref().into(), nullable, type_info, text_bytes_max, float_digits }
     }
 
     fn refuse(&self, reason: &'static str) -> BoxDynError {
@@ -228,6 +232,10 @@ fn encode(view: View<'_>, column: &ColumnForm, out: &mut Vec<u8>) -> Result<IsNu
             if !number.is_finite() {
                 return Err(column.refuse("NaN or infinity, which the engine can't hold"));
             }
+            #[allow(clippy::cast_possible_truncation)] // back to what it was
+            if column.float_digits.is_some_and(|digits| rounded(f64::from(number), digits) as f32 != number) {
+                return Err(column.refuse("the column keeps fewer digits after the point"));
+            }
             out.extend_from_slice(&number.to_le_bytes());
         }
         Form::Double => {
@@ -238,6 +246,9 @@ fn encode(view: View<'_>, column: &ColumnForm, out: &mut Vec<u8>) -> Result<IsNu
             };
             if !number.is_finite() {
                 return Err(column.refuse("NaN or infinity, which the engine can't hold"));
+            }
+            if column.float_digits.is_some_and(|digits| rounded(number, digits) != number) {
+                return Err(column.refuse("the column keeps fewer digits after the point"));
             }
             out.extend_from_slice(&number.to_le_bytes());
         }
@@ -363,6 +374,11 @@ fn encode_decimal(
             Ok(())
         }
     }
+}
+
+fn rounded(number: f64, digits: i32) -> f64 {
+    let unit = 10f64.powi(digits);
+    (number * unit).round() / unit
 }
 
 fn encode_text(

@@ -6,7 +6,14 @@ use super::*;
 
 fn form(kind: Kind, nullable: bool) -> ColumnForm {
     let type_info = <[u8] as Type<MySql>>::type_info();
-    ColumnForm { form: Form::of(&kind), name: "price".into(), nullable, type_info, text_bytes_max: usize::MAX }
+    ColumnForm {
+        form: Form::of(&kind),
+        name: "price".into(),
+        nullable,
+        type_info,
+        text_bytes_max: usize::MAX,
+        float_digits: None,
+    }
 }
 
 fn bind(kind: Kind, value: Value) -> Result<Vec<u8>, String> {
@@ -36,6 +43,21 @@ fn blanks_that_the_server_would_cut_are_refused() {
     let wide = "é".repeat(120);
     assert!(!refused(&format!("{wide}{}", " ".repeat(15))), "255 bytes");
     assert!(refused(&format!("{wide}{}", " ".repeat(20))));
+}
+
+/// P6: `DOUBLE(10,2)` rounds what has more digits, without an error.
+#[test]
+fn floats_that_the_column_would_round_are_refused() {
+    let refused = |kind: Kind, value: View<'_>| {
+        let column = ColumnForm { float_digits: Some(2), ..form(kind, true) };
+        encode(value, &column, &mut Vec::new()).is_err()
+    };
+    for (number, is_refused) in [(1.23, false), (-0.07, false), (123_456_789.25, false), (1.234, true), (0.001, true)] {
+        assert_eq!(refused(Kind::Float64, View::F64(number)), is_refused, "{number}");
+    }
+    for (number, is_refused) in [(1.23_f32, false), (0.1, false), (1.234, true)] {
+        assert_eq!(refused(Kind::Float32, View::F32(number)), is_refused, "{number}");
+    }
 }
 
 #[test]

@@ -344,22 +344,21 @@ impl Session {
         kind: TextKind,
     ) -> SqlResult<Vec<bool>> {
         let plan = Arc::clone(&shape.plan);
-        let mut found: HashSet<Vec<Normal>> = HashSet::new();
+        // Keys that are there, and whether any of ours is that one: several of ours may be.
+        let mut found: HashMap<Vec<Normal>, bool> = HashMap::new();
         for row in self.lock_rows(shape, kind, arena, rows, by_key).await? {
             let key = plan.key.iter().enumerate().map(|(at, column)| normal_of_row(&row, at, &plan.columns[*column]));
-            found.insert(key.collect::<SqlResult<_>>()?);
+            found.insert(key.collect::<SqlResult<_>>()?, false);
         }
-        let mut matched = 0;
         let mut present = Vec::with_capacity(rows.len());
         for row in rows {
             let key: Vec<Normal> = (0..plan.key.len())
                 .map(|at| normal_of_cell(arena, key_cell(arena, &plan, *row, at, by_key), &plan.columns[plan.key[at]]))
                 .collect();
-            let there = found.contains(&key);
-            matched += usize::from(there);
-            present.push(there);
+            let there = found.get_mut(&key).map(|matched| *matched = true);
+            present.push(there.is_some());
         }
-        if matched < found.len() {
+        if found.values().any(|matched| !matched) {
             // A key that only the collation calls equal was found ('A' for 'a'): the database decides, one by one.
             let absent: Vec<CellRange> =
                 rows.iter().zip(&present).filter(|(_, there)| !**there).map(|(row, _)| *row).collect();

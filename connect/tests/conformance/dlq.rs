@@ -381,6 +381,42 @@ async fn a_record_that_died_before_its_key_was_known_is_overtaken_by_its_raw_key
     assert_eq!(target.value("SELECT email FROM users WHERE id = 3").await, "later", "its key waits for nothing");
 }
 
+/// Rule H3: what a replayed record waits for, later changes of its key wait for too.
+async fn a_record_that_died_before_its_key_was_known_and_waits_after_its_replay_keeps_its_place(target: &mut Target) {
+    let tables = blog(target).await;
+    let mut writer = target.writer_with(&tables, SLOW);
+    let mut claims = [claim(&mut writer, "t", 0, 1).await];
+    // given a record whose schema was unknown, and whose unique value is taken when it is replayed
+    let mut builder = Builder::new(&claims, &tables);
+    builder.dead_with_raw_key(0, &raw_key(&[n(3)]), "unknown schema", None);
+    builder.upsert(0, &user(1, "taken"));
+    apply(&mut writer, &mut claims, &builder.finish()).await;
+    replay(target, 0, 9).await;
+    release(&mut writer, &claims, &tables, &[(0, 0, user(3, "taken").to_vec())]).await;
+    assert_eq!(states(target).await, ["0|parked|∅"]);
+    // when its key changes
+    let batch = Builder::new(&claims, &tables).upsert(0, &user(3, "newer")).finish();
+    apply(&mut writer, &mut claims, &batch).await;
+    // then that waits behind it
+    assert_eq!(states(target).await, ["0|parked|∅", "2|queued|∅"]);
+    assert_eq!(target.rows("SELECT id, email FROM users ORDER BY id").await, ["1|taken"]);
+}
+
+/// Rule H4: a partial row that was filled up from one before the dead record does not bring what that one would have brought.
+async fn a_dead_record_between_a_whole_row_and_a_partial_one_in_one_batch_stays_dead(target: &mut Target) {
+    let tables = blog(target).await;
+    let mut writer = target.writer(&tables);
+    let mut claims = [claim(&mut writer, "t", 0, 1).await];
+    let mut builder = Builder::new(&claims, &tables);
+    builder.dead_with_key(0, "before", Some(&[n(1)]));
+    builder.upsert(0, &user(1, "first"));
+    builder.dead_with_key(0, "between", Some(&[n(1)]));
+    builder.upsert(0, &[n(1), Value::Unavailable, t("last")]);
+    apply(&mut writer, &mut claims, &builder.finish()).await;
+    assert_eq!(target.rows("SELECT id, name, email FROM users").await, ["1|name|last"]);
+    assert_eq!(states(target).await, ["0|superseded|∅", "2|dead|overtaken"]);
+}
+
 async fn a_truncate_makes_dead_records_history(target: &mut Target) {
     let tables = blog(target).await;
     let mut writer = target.writer(&tables);
@@ -529,6 +565,8 @@ conformance!(
     a_replayed_record_takes_its_turn_before_what_waits_and_lets_nothing_overtake,
     a_replayed_record_waits_for_what_is_older_and_waits,
     a_record_that_died_before_its_key_was_known_is_overtaken_by_its_raw_key,
+    a_record_that_died_before_its_key_was_known_and_waits_after_its_replay_keeps_its_place,
+    a_dead_record_between_a_whole_row_and_a_partial_one_in_one_batch_stays_dead,
     a_truncate_makes_dead_records_history,
     a_unique_violation_is_tried_at_once_after_one_and_after_two_seconds_and_is_then_dead,
     a_row_that_may_be_tried_once_is_dead_at_once,

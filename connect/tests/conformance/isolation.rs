@@ -178,6 +178,80 @@ async fn a_missing_column_pauses_its_topic_and_nothing_else(target: &mut Target)
     assert_eq!(target.value("SELECT title FROM posts WHERE id = 2").await, "back");
 }
 
+/// Rule E4: the look for parents asks with the parent's own columns, which may be narrower.
+async fn a_value_that_no_parent_can_have_makes_its_row_wait_and_no_other(target: &mut Target) {
+    if target.engine == Engine::Sqlite {
+        // It has no widths.
+        return;
+    }
+    target
+        .run(&[
+            "CREATE TABLE codes (code varchar(10) PRIMARY KEY)",
+            "CREATE TABLE uses (id bigint PRIMARY KEY, code varchar(20), CONSTRAINT uses_code FOREIGN KEY (code) REFERENCES codes (code))",
+            "INSERT INTO codes VALUES ('a'), ('b')",
+        ])
+        .await;
+    let tables = vec![target.table(0, "uses", &["id", "code"], &["id"]).await];
+    let mut writer = target.writer(&tables);
+    let mut claims = [claim(&mut writer, "t", 0, 1).await];
+    let mut builder = Builder::new(&claims, &tables);
+    for (id, code) in (1..).zip(["a", "a", "longer than ten", "b", "absent"]) {
+        builder.upsert(0, &[n(id), t(code)]);
+    }
+    apply(&mut writer, &mut claims, &builder.finish()).await;
+    assert_eq!(target.rows("SELECT id, code FROM uses ORDER BY id").await, ["1|a", "2|a", "4|b"]);
+    let held = "SELECT `offset`, state FROM tidelock_held ORDER BY 1".replace('`', target.quote());
+    assert_eq!(target.rows(&held).await, ["2|parked", "4|parked"]);
+}
+
+/// The database decides which keys are equal, also where several rows ask for one parent.
+async fn parents_that_only_the_collation_calls_equal_are_found(target: &mut Target) {
+    if !matches!(target.engine, Engine::MySql | Engine::MariaDb) {
+        return;
+    }
+    target
+        .run(&[
+            "CREATE TABLE codes (code varchar(10) COLLATE utf8mb4_general_ci PRIMARY KEY) CHARACTER SET utf8mb4",
+            "CREATE TABLE uses (id bigint PRIMARY KEY, code varchar(10) COLLATE utf8mb4_general_ci, \
+             CONSTRAINT uses_code FOREIGN KEY (code) REFERENCES codes (code)) CHARACTER SET utf8mb4",
+            "INSERT INTO codes VALUES ('a'), ('b')",
+        ])
+        .await;
+    let tables = vec![target.table(0, "uses", &["id", "code"], &["id"]).await];
+    let mut writer = target.writer(&tables);
+    let mut claims = [claim(&mut writer, "t", 0, 1).await];
+    let mut builder = Builder::new(&claims, &tables);
+    for (id, code) in (1..).zip(["a", "a", "B", "absent"]) {
+        builder.upsert(0, &[n(id), t(code)]);
+    }
+    apply(&mut writer, &mut claims, &builder.finish()).await;
+    assert_eq!(target.rows("SELECT id, code FROM uses ORDER BY id").await, ["1|a", "2|a", "3|B"]);
+}
+
+/// SQLite tells of a deferred constraint at COMMIT only, and not which row it was.
+async fn a_child_under_a_deferred_constraint_waits_for_its_parent_and_stops_nothing(target: &mut Target) {
+    if matches!(target.engine, Engine::MySql | Engine::MariaDb) {
+        return;
+    }
+    target
+        .run(&[
+            "CREATE TABLE users (id bigint PRIMARY KEY, name varchar(10) NOT NULL, email varchar(100) UNIQUE)",
+            "CREATE TABLE posts (id bigint PRIMARY KEY, user_id bigint NOT NULL, title varchar(100), \
+             CONSTRAINT posts_user FOREIGN KEY (user_id) REFERENCES users (id) DEFERRABLE INITIALLY DEFERRED)",
+        ])
+        .await;
+    let tables = vec![
+        target.table(0, "users", &["id", "name", "email"], &["id"]).await,
+        target.table(1, "posts", &["id", "user_id", "title"], &["id"]).await,
+    ];
+    let mut writer = target.writer(&tables);
+    let mut claims = [claim(&mut writer, "t", 0, 1).await];
+    let batch = Builder::new(&claims, &tables).upsert(0, &user(1, "a")).upsert(1, &post(1, 9, "early")).finish();
+    apply(&mut writer, &mut claims, &batch).await;
+    assert_eq!(target.rows("SELECT id FROM users").await, ["1"]);
+    assert_eq!(target.rows("SELECT state FROM tidelock_held").await, ["parked"]);
+}
+
 async fn what_fails_the_session_writes_nothing_and_the_next_call_connects_again(target: &mut Target) {
     let tables = blog(target).await;
     let mut writer = target.writer(&tables);
@@ -202,4 +276,7 @@ conformance!(
     too_many_dead_records_stop_the_writer_before_commit_and_after_a_restart,
     a_missing_column_pauses_its_topic_and_nothing_else,
     what_fails_the_session_writes_nothing_and_the_next_call_connects_again,
+    a_value_that_no_parent_can_have_makes_its_row_wait_and_no_other,
+    parents_that_only_the_collation_calls_equal_are_found,
+    a_child_under_a_deferred_constraint_waits_for_its_parent_and_stops_nothing,
 );

@@ -126,7 +126,8 @@ impl SqlWriter {
         topology::crash::point("after_begin");
         self.compare_and_set(batch, excluded).await?;
         topology::crash::point("after_cas");
-        if deferrable {
+        // A slow batch wants to know which row it is, also where a deferred constraint of another table is reached by a cascade.
+        if deferrable || slow {
             self.session().constraints_immediate().await.map_err(about_session)?;
         }
         if batch.is_progress_only() {

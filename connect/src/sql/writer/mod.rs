@@ -151,6 +151,11 @@ impl SqlWriter {
             }
             self.session = Some(session?);
             self.counts_asserted = false;
+            // What the last session left there may have gone back since: a target restored from a backup, another server.
+            self.own_tables_ready = false;
+            for mark in self.tables.iter_mut().flatten().flat_map(|table| &mut table.sequence_marks) {
+                mark.moved_past = i64::MIN;
+            }
         }
         Ok(())
     }

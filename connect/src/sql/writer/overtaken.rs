@@ -35,6 +35,21 @@ pub(crate) fn touched(batch: &ChangeBatch, change: &Change) -> [Option<Touched>;
     let is_partial = || batch.arena.row(change.row).iter().any(|cell| cell.is_unavailable());
     let one = |is_full| [Some(Touched { record: last, key: change.key, is_full }), None];
     match change.kind {
+        // Partial rows that were filled up from a whole one before them do not bring what a dead record between the two would have brought.
+        ChangeKind::Upsert | ChangeKind::Replace if first != last => {
+            let is_whole = |record: &usize| {
+                let after = batch.records[*record].after;
+                after.is_none_or(|row| batch.arena.row(row).iter().all(|cell| !cell.is_unavailable()))
+            };
+            match batch.records_of(change).filter(is_whole).last() {
+                Some(whole) if whole == last => one(true),
+                Some(whole) => [
+                    Some(Touched { record: whole, key: change.key, is_full: true }),
+                    Some(Touched { record: last, key: change.key, is_full: false }),
+                ],
+                None => one(false),
+            }
+        }
         ChangeKind::Upsert | ChangeKind::Replace | ChangeKind::Delete | ChangeKind::MoveKey => one(true),
         ChangeKind::Update | ChangeKind::InsertIfAbsent => one(false),
         ChangeKind::Append => [None, None],

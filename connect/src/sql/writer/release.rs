@@ -73,6 +73,7 @@ enum Turn {
 struct FailedAgain {
     span: usize,
     id: HeldId,
+    key_hash: Option<u64>,
     state: HeldState,
     class: &'static str,
     code: Option<String>,
@@ -365,6 +366,7 @@ impl SqlWriter {
             set("partition", partition);
             set("offset", Cell::I64(row.id.offset));
             set("ordinal", Cell::I64(i64::from(row.id.ordinal)));
+            set("key_hash", row.key_hash.map_or(Cell::Null, |hash| Cell::I64(hash.cast_signed())));
             set("state", scratch.push_text(row.state.name()));
             set("class", scratch.push_text(row.class));
             set("code", row.code.as_deref().map_or(Cell::Null, |code| scratch.push_text(code)));
@@ -447,6 +449,7 @@ impl SqlWriter {
         releasing.failed.push(FailedAgain {
             span: *span,
             id: batch.releases[*index],
+            key_hash: *key_hash,
             state,
             class: error.kind().name(),
             code: error.error.code.clone(),

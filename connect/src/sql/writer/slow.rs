@@ -90,7 +90,9 @@ impl SqlWriter {
         let session = self.session.as_deref_mut().expect("enter() opened a session");
         let table = self.tables[entity].as_ref().expect("planned before BEGIN");
         let writes_rows = matches!(group.kind, GroupKind::Upsert | GroupKind::InsertIfAbsent | GroupKind::Replace);
-        if !writes_rows || group.changes.len() < LOOK_FOR_PARENTS_FROM {
+        // SQLite tells of a deferred constraint at COMMIT, whichever row it was: only a look tells.
+        let from = if table.plan.description.deferrable { 1 } else { LOOK_FOR_PARENTS_FROM };
+        if !writes_rows || group.changes.len() < from {
             return Ok(Vec::new());
         }
         let mut found: Vec<Option<SqlError>> = group.changes.iter().map(|_| None).collect();
@@ -114,11 +116,17 @@ impl SqlWriter {
             }
             let there = match session.exist(&parent.plan, &self.scratch, &keys).await {
                 Ok(there) => there,
-                // A value that the parent's column can't hold: leave it to the write to say so.
-                Err(error) if error.kind() == ErrorKind::Data && error.error.code.is_none() => continue,
+                // A value that the parent's column can't hold, refused before it was sent: leave it to the write to say so.
+                Err(error)
+                    if error.kind() == ErrorKind::Data
+                        && matches!(error.error.code.as_deref(), None | Some("bind")) =>
+                {
+                    continue;
+                }
                 Err(error) => {
-                    // It may be one that we must not read, or that has another name by now: the next try does without this look.
-                    if matches!(error.kind(), ErrorKind::Schema | ErrorKind::Environment | ErrorKind::Configuration)
+                    // It may be one that we must not read, that has another name by now, or that refuses a value: the next try does without
+                    // this look.
+                    if !matches!(error.kind(), ErrorKind::Transient | ErrorKind::Fenced)
                         && let Some(table) = &mut self.tables[entity]
                     {
                         table.parents.clear();
@@ -189,7 +197,7 @@ impl SqlWriter {
                 None => self.write_record(batch, entity, &change, &mut notes, progress).await?,
             };
             match written {
-                Ok(()) => self.after_moves(batch, entity, notes, progress),
+                Ok(()) => {}
                 Err(error) => {
                     let is_dead =
                         error.kind() == ErrorKind::Data || self.options.held_limits(entity).attempts_max == Some(1);
@@ -222,6 +230,10 @@ impl SqlWriter {
         let part = Group { kind, changes: vec![*change] };
         match self.write_guarded(batch, entity, &part, notes).await? {
             Ok(written) => {
+                // Before what follows: a half that parks has passed nothing. What is released parks by itself, where it lies.
+                if !batch.is_release() {
+                    self.after_moves(batch, entity, std::mem::take(notes), progress);
+                }
                 self.after_group(batch, entity, &part, written, progress).await?;
                 Ok(Ok(()))
             }
