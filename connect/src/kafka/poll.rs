@@ -220,8 +220,6 @@ impl<'a> PollLoop<'a> {
         self.lane.tick();
         self.execute_commands()?;
         self.publish();
-        // What was heard may start partitions (rule A1): no record may be taken before they are sought to their start.
-        self.execute_commands()?;
         self.retry_seeks();
         if self.told_at.elapsed() >= TELL_INTERVAL {
             self.tell(CommitMode::Async);

@@ -115,6 +115,7 @@ fn the_first_batch_of_a_generation_says_what_it_rests_upon_and_no_other() {
     let (mut lane, task, asked) = waiting_lane();
     let progress = others_passed(&lane);
     lane.reply(Reply::TopicProgress(task, asked.clone(), Some(progress)));
+    commands(&mut lane);
     assert!(matches!(offer(&mut lane, 3, &record(8)), Taken::Yes));
     let first = lane.seal().expect("the record");
     let passed = first.batch.spans[0].passed.as_ref().expect("what let it go on");
@@ -154,6 +155,8 @@ fn nothing_is_taken_between_a_claim_and_the_start_at_its_offset() {
     assert_eq!(lane.running().count(), 0, "it is not to be resumed");
     assert!(lane.publish_job(true).is_none(), "what is published of it is not known yet (rule O2)");
     lane.published(0, 0, None);
+    assert!(matches!(offer(&mut lane, 8, &record(7)), Taken::Ignored), "nobody has sought to the start yet");
+    assert_eq!(lane.running().count(), 0);
     assert!(is_started(&commands(&mut lane)));
     assert_eq!(lane.running().count(), 1);
     assert!(lane.publish_job(true).is_some());

@@ -184,11 +184,13 @@ impl Lane {
 
     fn offer(&mut self, partition: i32, raw: &RawRecord<'_>, refused: Option<Error>) -> Taken {
         let Some(slot) = self.slots.get(&(raw.topic, partition)).copied() else { return Taken::Ignored };
+        let is_starting = self.is_starting((raw.topic, partition));
         let Some(task) = &mut self.tasks[usize::from(slot.0)] else { return Taken::Ignored };
         // ORD-1: below the position it was prefetched before a seek; while not running the claim decides where to start. OFF-1: what comes
         // before that start may lie beyond it.
         if !task.is_running()
             || task.awaits_published
+            || is_starting
             || task.halted_by.is_some()
             || task.barrier.is_some()
             || (raw.offset < task.position && !mutation::is_active(mutation::TAKE_BELOW_POSITION))
@@ -357,10 +359,19 @@ impl Lane {
         task.is_some_and(|task| task.is_running() && task.position == task.committed)
     }
 
+    /// True as long as nobody has been told where the partition starts: what comes of it is from another place (OFF-1).
+    fn is_starting(&self, place: (usize, i32)) -> bool {
+        self.commands.iter().any(|command| matches!(command, Command::Start(at) if (at.topic, at.partition) == place))
+    }
+
     /// Topic and partition of every task that takes records.
     pub fn running(&self) -> impl Iterator<Item = (usize, i32)> + '_ {
         let takes = |task: &&Task| {
-            task.is_running() && task.barrier.is_none() && task.halted_by.is_none() && !task.awaits_published
+            task.is_running()
+                && task.barrier.is_none()
+                && task.halted_by.is_none()
+                && !task.awaits_published
+                && !self.is_starting((task.topic, task.partition))
         };
         self.tasks.iter().flatten().filter(takes).map(|task| (task.topic, task.partition))
     }

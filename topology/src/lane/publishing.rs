@@ -75,8 +75,8 @@ impl Lane {
     /// offset would be that of an earlier claim of ours.
     fn publishable(&self, (topic, partition): (usize, i32)) -> Option<i64> {
         let slot = self.slots.get(&(topic, partition))?;
-        let task = self.tasks[usize::from(slot.0)].as_ref().filter(|task| !task.awaits_published)?;
-        task.claim.as_ref().map(|_| task.committed)
+        let is_known = self.tasks[usize::from(slot.0)].as_ref().is_some_and(|task| !task.awaits_published);
+        is_known.then(|| self.committed(topic, partition))?
     }
 
     /// Outputs of tasks without claim must not hold up those of others. They are in the target, and are read again when the task is claimed. Those

@@ -60,6 +60,7 @@ fn progress(lane: &mut Lane, offset: i64) {
         value: bytes.value.as_deref(),
         headers: &bytes.headers,
     };
+    commands(lane);
     assert!(matches!(lane.take(0, &raw), Taken::Yes));
     let batch = lane.seal().expect("it holds a record");
     lane.reply(Reply::Applied { batch, applied: Applied::default(), claims: Vec::new(), seconds: 0.0 });
