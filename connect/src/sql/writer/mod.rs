@@ -13,6 +13,7 @@
 
 mod attempt;
 mod claim;
+mod failed_again;
 mod groups;
 mod halves;
 mod held;

@@ -196,21 +196,18 @@ impl SqlWriter {
                 Some(error) => Err(error),
                 None => self.write_record(batch, entity, &change, &mut notes, progress).await?,
             };
-            match written {
-                Ok(()) => {}
-                Err(error) => {
-                    let is_dead =
-                        error.kind() == ErrorKind::Data || self.options.held_limits(entity).attempts_max == Some(1);
-                    let half = if is_dead {
-                        self.forgo(batch, entity, &change, progress).await?;
-                        None
-                    } else {
-                        self.leave_word(batch, entity, &change, progress).await?
-                    };
-                    let table = self.tables[entity].as_ref().expect("planned before BEGIN");
-                    let failed = Failed { entity, record, change: &change, error, half, is_dead };
-                    progress.holding.hold(table, batch, failed);
-                }
+            if let Err(error) = written {
+                let is_dead =
+                    error.kind() == ErrorKind::Data || self.options.held_limits(entity).attempts_max == Some(1);
+                let half = if is_dead {
+                    self.forgo(batch, entity, &change, progress).await?;
+                    None
+                } else {
+                    self.leave_word(batch, entity, &change, progress).await?
+                };
+                let table = self.tables[entity].as_ref().expect("planned before BEGIN");
+                let failed = Failed { entity, record, change: &change, error, half, is_dead };
+                progress.holding.hold(table, batch, failed);
             }
         }
         Ok(())
