@@ -14,6 +14,8 @@ mod faults;
 mod faulty;
 #[path = "conformance/held.rs"]
 mod held;
+#[path = "conformance/held_limits.rs"]
+mod held_limits;
 #[path = "conformance/isolation.rs"]
 mod isolation;
 #[path = "conformance/moves.rs"]

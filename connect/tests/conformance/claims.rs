@@ -386,7 +386,7 @@ async fn what_processors_remember_is_committed_with_the_rows_and_read_by_the_nex
 }
 
 /// What a writer knows of a target holds for its session: the next one may be of a target that was made anew, or restored.
-async fn a_new_session_looks_for_our_tables_and_counters_again(target: &mut Target) {
+async fn a_new_session_looks_for_our_tables_again(target: &mut Target) {
     let mut writer = target.writer(&[]);
     claim(&mut writer, "t", 0, 1).await;
     target.run(&["DROP TABLE tidelock_progress"]).await;
@@ -401,7 +401,7 @@ async fn writers_that_start_together_on_a_new_target_all_start(target: &mut Targ
 }
 
 conformance!(
-    a_new_session_looks_for_our_tables_and_counters_again,
+    a_new_session_looks_for_our_tables_again,
     writers_that_start_together_on_a_new_target_all_start,
     what_processors_remember_is_committed_with_the_rows_and_read_by_the_next_claim,
     a_restart_moves_a_row_that_is_there_and_an_ordinary_claim_does_not,

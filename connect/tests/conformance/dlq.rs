@@ -1,6 +1,5 @@
-//! Rules H4, H5, E3: a dead record that is tried again never overwrites a newer row; how much may wait, how long, and how often.
+//! Rule H4: a dead record that is tried again never overwrites a newer row.
 
-use topology::ErrorKind;
 use topology::batch::HeldId;
 use topology::data::Value;
 use topology::ledger::Claim;
@@ -9,13 +8,13 @@ use topology::sink::{OutcomeCounts, SinkWriter};
 
 use tidelock_connect::sql::writer::{HeldLimits, SqlWriter};
 
-use crate::batches::{Builder, apply, claim, raw_key, task};
+use crate::batches::{Builder, apply, claim, raw_key};
 use crate::blog::{bad_user, blog, post, user};
 use crate::conformance;
 use crate::target::{SinkTableSet, Target, n, t};
 
 /// Nothing that is parked becomes due by itself while the test looks.
-const SLOW: HeldLimits = HeldLimits { retry_first_ms: 600_000, retry_cap_ms: 600_000, ..HeldLimits::USUAL };
+pub(crate) const SLOW: HeldLimits = HeldLimits { retry_first_ms: 600_000, retry_cap_ms: 600_000, ..HeldLimits::USUAL };
 
 /// What `dlq replay` does, for offsets from the first to the last.
 async fn replay(target: &mut Target, first: i64, last: i64) {
@@ -27,17 +26,22 @@ async fn replay(target: &mut Target, first: i64, last: i64) {
     target.run(&[&sql]).await;
 }
 
-async fn states(target: &mut Target) -> Vec<String> {
+pub(crate) async fn states(target: &mut Target) -> Vec<String> {
     let sql = "SELECT `offset`, state, waits_for FROM tidelock_held ORDER BY 1".replace('`', target.quote());
     target.rows(&sql).await
 }
 
-async fn due(writer: &mut SqlWriter, claims: &[Claim]) -> Vec<i64> {
+pub(crate) async fn due(writer: &mut SqlWriter, claims: &[Claim]) -> Vec<i64> {
     writer.due_held(claims, 100).await.unwrap().iter().map(|row| row.id.offset).collect()
 }
 
 /// Tries the due rows, which must be at these offsets, with these rows, as a lane does.
-async fn release(writer: &mut SqlWriter, claims: &[Claim], tables: &SinkTableSet, rows: &[(i64, u16, Vec<Value>)]) {
+pub(crate) async fn release(
+    writer: &mut SqlWriter,
+    claims: &[Claim],
+    tables: &SinkTableSet,
+    rows: &[(i64, u16, Vec<Value>)],
+) {
     let offsets: Vec<i64> = rows.iter().map(|(offset, ..)| *offset).collect();
     assert_eq!(due(writer, claims).await, offsets);
     let ids: Vec<HeldId> = offsets.iter().map(|offset| HeldId { offset: *offset, ordinal: 0 }).collect();
@@ -432,124 +436,6 @@ async fn a_truncate_makes_dead_records_history(target: &mut Target) {
     assert_eq!(states(target).await, ["0|superseded|∅", "1|superseded|∅", "3|dead|∅"]);
 }
 
-async fn a_unique_violation_is_tried_at_once_after_one_and_after_two_seconds_and_is_then_dead(target: &mut Target) {
-    let mut tables = blog(target).await;
-    let limits = HeldLimits { retry_first_ms: 1000, attempts_max: Some(3), ..HeldLimits::default() };
-    tables[0].held = Some(limits);
-    let mut writer = target.writer_with(&tables, SLOW);
-    let mut claims = [claim(&mut writer, "t", 0, 1).await];
-    let batch = Builder::new(&claims, &tables).upsert(0, &user(1, "taken")).finish();
-    apply(&mut writer, &mut claims, &batch).await;
-    let batch = Builder::new(&claims, &tables).upsert(0, &user(2, "taken")).upsert(1, &post(1, 9, "orphan")).finish();
-    apply(&mut writer, &mut claims, &batch).await;
-    let wait = "SELECT attempts, retry_at_ms - first_failed_at_ms FROM tidelock_held WHERE entity = 'users'";
-    assert_eq!(target.rows(wait).await, ["1|1000"]);
-    let again = [(1, 0, user(2, "taken").to_vec())];
-    let set = |what: &str| format!("UPDATE tidelock_held SET retry_at_ms = 0{what} WHERE entity = 'users'");
-    let one_second_later = set(", first_failed_at_ms = first_failed_at_ms - 1000");
-    target.run(&[&one_second_later]).await;
-    release(&mut writer, &claims, &tables, &again).await;
-    let second: Vec<String> = target.rows(wait).await[0].split('|').map(str::to_owned).collect();
-    assert_eq!(second[0], "2");
-    let waited: i64 = second[1].parse().unwrap();
-    assert!((3000..60_000).contains(&waited), "two seconds after the second try: {waited}");
-    // A try that something else caused is none of the three.
-    target.run(&[&set("")]).await;
-    release(&mut writer, &claims, &tables, &again).await;
-    assert!(target.rows(wait).await[0].starts_with("3|"));
-    target.run(&["UPDATE tidelock_held SET attempts = 2 WHERE entity = 'users'"]).await;
-    target.run(&[&one_second_later, &one_second_later]).await;
-    release(&mut writer, &claims, &tables, &again).await;
-    assert_eq!(
-        target.rows("SELECT entity, state, class, attempts FROM tidelock_held ORDER BY 1").await,
-        ["posts|parked|dependency|1", "users|dead|dependency|3"],
-        "the other entity has the usual limits"
-    );
-}
-
-async fn a_row_that_may_be_tried_once_is_dead_at_once(target: &mut Target) {
-    let mut tables = blog(target).await;
-    tables[0].held = Some(HeldLimits { attempts_max: Some(1), ..HeldLimits::default() });
-    let mut writer = target.writer(&tables);
-    let mut claims = [claim(&mut writer, "t", 0, 1).await];
-    let batch = Builder::new(&claims, &tables)
-        .upsert(0, &user(1, "taken"))
-        .upsert(0, &user(2, "taken"))
-        .upsert(0, &user(3, "free"))
-        .finish();
-    let applied = apply(&mut writer, &mut claims, &batch).await;
-    assert_eq!((applied.outcomes[0].1.applied, applied.outcomes[0].1.dead), (2, 1));
-    assert_eq!(states(target).await, ["1|dead|∅"]);
-}
-
-async fn where_too_much_waits_the_partition_pauses_until_there_is_room(target: &mut Target) {
-    let tables = blog(target).await;
-    let limits = HeldLimits { rows_max: 2, ..HeldLimits::default() };
-    let mut writer = target.writer_with(&tables, limits);
-    let mut claims = [claim(&mut writer, "posts", 0, 1).await, claim(&mut writer, "users", 0, 1).await];
-    let orphan = |builder: &mut Builder<'_>, id: i64| {
-        builder.record(0, 1, Operation::Create, &[n(id)], Some(&post(id, 7, "orphan")));
-    };
-    let mut builder = Builder::new(&claims, &tables);
-    (1..=3).for_each(|id| orphan(&mut builder, id));
-    let applied = apply(&mut writer, &mut claims, &builder.finish()).await;
-    assert!(applied.paused.is_empty(), "no batch is too large to ever fit");
-
-    // Another worker finds it full too; the other partition flows.
-    let mut writer = target.writer_with(&tables, limits);
-    claims = [claim(&mut writer, "posts", 0, 2).await, claim(&mut writer, "users", 0, 2).await];
-    let mut builder = Builder::new(&claims, &tables);
-    orphan(&mut builder, 4);
-    builder.record(1, 0, Operation::Create, &[n(1)], Some(&user(1, "flows")));
-    let applied = apply(&mut writer, &mut claims, &builder.finish()).await;
-    assert_eq!(applied.paused.len(), 1);
-    let (paused, error) = &applied.paused[0];
-    assert_eq!(
-        (paused, error.kind, error.code.as_deref()),
-        (&task("posts", 0), ErrorKind::Dependency, Some("parked-full"))
-    );
-    assert!(error.detail.contains("3 rows"), "{error}");
-    assert_eq!((claims[0].next_offset, claims[1].next_offset), (3, 1));
-    assert_eq!(target.value("SELECT COUNT(*) FROM tidelock_held").await, "3");
-
-    // The parent comes, and there is room.
-    target.run(&["INSERT INTO users VALUES (7, 'author', 'a')", "UPDATE tidelock_held SET retry_at_ms = 0"]).await;
-    let ids: Vec<HeldId> =
-        due(&mut writer, &claims[..1]).await.iter().map(|at| HeldId { offset: *at, ordinal: 0 }).collect();
-    let mut builder = Builder::new(&claims[..1], &tables);
-    (1..=3).for_each(|id| orphan(&mut builder, id));
-    writer.apply(&builder.finish_release(&ids)).await.unwrap();
-    let mut builder = Builder::new(&claims, &tables);
-    builder.record(0, 1, Operation::Create, &[n(4)], Some(&post(4, 9, "next")));
-    let applied = apply(&mut writer, &mut claims, &builder.finish()).await;
-    assert!(applied.paused.is_empty());
-    assert_eq!(target.rows("SELECT state FROM tidelock_held").await, ["parked"]);
-}
-
-async fn bytes_that_wait_are_limited_too(target: &mut Target) {
-    let tables = blog(target).await;
-    let mut writer = target.writer_with(&tables, HeldLimits { bytes_max: 10, ..HeldLimits::default() });
-    let mut claims = [claim(&mut writer, "posts", 0, 1).await];
-    let batch = Builder::new(&claims, &tables).upsert(1, &post(1, 7, "orphan")).finish();
-    apply(&mut writer, &mut claims, &batch).await;
-    let batch = Builder::new(&claims, &tables).upsert(1, &post(2, 7, "orphan")).finish();
-    assert_eq!(apply(&mut writer, &mut claims, &batch).await.paused.len(), 1);
-}
-
-async fn history_is_deleted_when_it_is_old(target: &mut Target) {
-    let tables = blog(target).await;
-    let limits = HeldLimits { superseded_kept_ms: Some(60_000), ..HeldLimits::default() };
-    let mut writer = target.writer_with(&tables, limits);
-    let mut claims = [claim(&mut writer, "t", 0, 1).await];
-    let batch = Builder::new(&claims, &tables).upsert(0, &bad_user(1, "a")).upsert(0, &bad_user(2, "b")).finish();
-    apply(&mut writer, &mut claims, &batch).await;
-    let batch = Builder::new(&claims, &tables).upsert(0, &user(1, "c")).finish();
-    apply(&mut writer, &mut claims, &batch).await;
-    target.run(&["UPDATE tidelock_held SET first_failed_at_ms = first_failed_at_ms - 61000"]).await;
-    writer.held_counts(&claims).await.unwrap();
-    assert_eq!(states(target).await, ["1|dead|∅"], "what is dead stays until somebody decides");
-}
-
 conformance!(
     a_replayed_record_waits_for_what_is_older_though_that_became_due_meanwhile,
     what_waits_no_more_is_not_tried,
@@ -568,9 +454,4 @@ conformance!(
     a_record_that_died_before_its_key_was_known_and_waits_after_its_replay_keeps_its_place,
     a_dead_record_between_a_whole_row_and_a_partial_one_in_one_batch_stays_dead,
     a_truncate_makes_dead_records_history,
-    a_unique_violation_is_tried_at_once_after_one_and_after_two_seconds_and_is_then_dead,
-    a_row_that_may_be_tried_once_is_dead_at_once,
-    where_too_much_waits_the_partition_pauses_until_there_is_room,
-    bytes_that_wait_are_limited_too,
-    history_is_deleted_when_it_is_old,
 );

@@ -178,6 +178,19 @@ async fn a_missing_column_pauses_its_topic_and_nothing_else(target: &mut Target)
     assert_eq!(target.value("SELECT title FROM posts WHERE id = 2").await, "back");
 }
 
+/// Writes rows of `uses` with these codes, in one batch; which of them are there.
+async fn uses_of(target: &mut Target, codes: &[&str]) -> Vec<String> {
+    let tables = vec![target.table(0, "uses", &["id", "code"], &["id"]).await];
+    let mut writer = target.writer(&tables);
+    let mut claims = [claim(&mut writer, "t", 0, 1).await];
+    let mut builder = Builder::new(&claims, &tables);
+    for (id, code) in (1..).zip(codes) {
+        builder.upsert(0, &[n(id), t(code)]);
+    }
+    apply(&mut writer, &mut claims, &builder.finish()).await;
+    target.rows("SELECT id, code FROM uses ORDER BY id").await
+}
+
 /// Rule E4: the look for parents asks with the parent's own columns, which may be narrower.
 async fn a_value_that_no_parent_can_have_makes_its_row_wait_and_no_other(target: &mut Target) {
     if target.engine == Engine::Sqlite {
@@ -191,15 +204,7 @@ async fn a_value_that_no_parent_can_have_makes_its_row_wait_and_no_other(target:
             "INSERT INTO codes VALUES ('a'), ('b')",
         ])
         .await;
-    let tables = vec![target.table(0, "uses", &["id", "code"], &["id"]).await];
-    let mut writer = target.writer(&tables);
-    let mut claims = [claim(&mut writer, "t", 0, 1).await];
-    let mut builder = Builder::new(&claims, &tables);
-    for (id, code) in (1..).zip(["a", "a", "longer than ten", "b", "absent"]) {
-        builder.upsert(0, &[n(id), t(code)]);
-    }
-    apply(&mut writer, &mut claims, &builder.finish()).await;
-    assert_eq!(target.rows("SELECT id, code FROM uses ORDER BY id").await, ["1|a", "2|a", "4|b"]);
+    assert_eq!(uses_of(target, &["a", "a", "longer than ten", "b", "absent"]).await, ["1|a", "2|a", "4|b"]);
     let held = "SELECT `offset`, state FROM tidelock_held ORDER BY 1".replace('`', target.quote());
     assert_eq!(target.rows(&held).await, ["2|parked", "4|parked"]);
 }
@@ -217,15 +222,7 @@ async fn parents_that_only_the_collation_calls_equal_are_found(target: &mut Targ
             "INSERT INTO codes VALUES ('a'), ('b')",
         ])
         .await;
-    let tables = vec![target.table(0, "uses", &["id", "code"], &["id"]).await];
-    let mut writer = target.writer(&tables);
-    let mut claims = [claim(&mut writer, "t", 0, 1).await];
-    let mut builder = Builder::new(&claims, &tables);
-    for (id, code) in (1..).zip(["a", "a", "B", "absent"]) {
-        builder.upsert(0, &[n(id), t(code)]);
-    }
-    apply(&mut writer, &mut claims, &builder.finish()).await;
-    assert_eq!(target.rows("SELECT id, code FROM uses ORDER BY id").await, ["1|a", "2|a", "3|B"]);
+    assert_eq!(uses_of(target, &["a", "a", "B", "absent"]).await, ["1|a", "2|a", "3|B"]);
 }
 
 /// SQLite tells of a deferred constraint at COMMIT only, and not which row it was.

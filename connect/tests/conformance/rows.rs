@@ -3,7 +3,7 @@
 use topology::batch::SnapshotMode;
 use topology::data::Value;
 use topology::record::Operation;
-use topology::sink::OutcomeCounts;
+use topology::sink::{OutcomeCounts, SinkWriter};
 
 use crate::batches::{Builder, apply, claim};
 use crate::conformance;
@@ -263,7 +263,28 @@ async fn an_id_that_its_sequence_cannot_give_leaves_the_sequence_alone(target: &
     assert_eq!(target.value("SELECT nextval('users_id_seq')").await, "6");
 }
 
+/// A target that was restored from a backup has its counter back where it was, and gets the rows again.
+async fn a_new_session_moves_counters_again(target: &mut Target) {
+    if target.engine != Engine::Postgres {
+        return;
+    }
+    target.run(&["CREATE TABLE users (id bigserial PRIMARY KEY, name varchar(100))"]).await;
+    let tables = vec![target.table(0, "users", &["id", "name"], &["id"]).await];
+    let mut writer = target.writer(&tables);
+    let mut claims = [claim(&mut writer, "t", 0, 1).await];
+    for (id, next) in [(10, "11"), (9, "10")] {
+        // given a counter at its beginning, when a row brings its id
+        target.run(&["ALTER SEQUENCE users_id_seq RESTART"]).await;
+        let batch = Builder::new(&claims, &tables).upsert(0, &[n(id), t("far")]).finish();
+        apply(&mut writer, &mut claims, &batch).await;
+        // then the next one is behind it, whatever an earlier session has seen.
+        assert_eq!(target.value("SELECT nextval('users_id_seq')").await, next);
+        writer.disconnect();
+    }
+}
+
 conformance!(
+    a_new_session_moves_counters_again,
     an_id_that_its_sequence_cannot_give_leaves_the_sequence_alone,
     upserts_insert_update_and_leave_equal_rows_alone,
     what_only_inserts_write_is_left_alone_where_the_row_is_there,
