@@ -130,7 +130,7 @@ metrics! {
     log_resets: counter "tidelock_log_resets_total" ["direction"];
     /// Broken invariants; the lane stops. Any value above 0 is a defect to report.
     invariant_broken: counter "tidelock_invariant_broken_total" ["invariant"];
-    /// 1 if the connector and all its tasks are RUNNING. Only with `kafka.connect`.
+    /// 1 if the connector and all its tasks are RUNNING; 0 also while Kafka Connect does not answer. Only with `kafka.connect`.
     connector_running: gauge "tidelock_connector_running" ["connector"];
     /// 1, with the version of this worker.
     build_info: gauge "tidelock_build_info" ["version"];
