@@ -19,6 +19,9 @@ use crate::sql::error::{SqlError, SqlResult};
 /// Slots that are tried: far more than lanes that write to one server from one site.
 const SLOTS_MAX: u32 = 1024;
 
+/// Times that a session looks for its table again after another one that created it came between.
+const CREATE_TRIES_MAX: u32 = 10;
+
 const CREATE_SLOT: &str = "CREATE TABLE IF NOT EXISTS tidelock_slot (\
      pipeline VARCHAR(250) NOT NULL, site VARCHAR(250) NOT NULL, slot INT NOT NULL, uuid VARCHAR(36) NOT NULL, next_n BIGINT NOT NULL, \
      PRIMARY KEY (pipeline, site, slot)\
@@ -157,11 +160,20 @@ async fn take_slot(connection: &mut MySqlConnection, tagging: &Tagging) -> SqlRe
     )))
 }
 
+/// Sessions that create the table at the same time stand in each other's way: `CREATE TABLE IF NOT EXISTS` looks for the table under a shared
+/// metadata lock, and MySQL ends one of two that both want it exclusive as a deadlock (1213). That one looks again.
 async fn ensure_table(connection: &mut MySqlConnection) -> SqlResult<()> {
-    match plain(connection, "SELECT 1 FROM tidelock_slot WHERE 1 = 0").await {
-        Err(error) if number(&error) == Some(1146) => plain(connection, CREATE_SLOT).await.map_err(failed),
-        done => done.map_err(failed),
+    for _ in 0..CREATE_TRIES_MAX {
+        match plain(connection, "SELECT 1 FROM tidelock_slot WHERE 1 = 0").await {
+            Err(error) if number(&error) == Some(1146) => {}
+            done => return done.map_err(failed),
+        }
+        match plain(connection, CREATE_SLOT).await {
+            Err(error) if number(&error) == Some(1213) => {}
+            done => return done.map_err(failed),
+        }
     }
+    plain(connection, CREATE_SLOT).await.map_err(failed)
 }
 
 /// The greater of what the table says and what the server has executed (rule G1); stored, so that the batch's UPDATE finds its row.

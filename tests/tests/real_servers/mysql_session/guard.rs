@@ -158,6 +158,24 @@ async fn sessions_take_slots_of_their_own_and_give_them_back() {
 }
 
 #[tokio::test]
+async fn sessions_that_take_their_first_slots_together_all_get_one() {
+    let server = Server::Mysql;
+    let tagging = tagging("together", server);
+    let mut f = Fixture::tagged(server, "together", &[TABLE], Some(tagging.clone())).await;
+    for round in 0..50 {
+        run(&mut f.admin, "DROP TABLE tidelock_slot").await;
+        let mut sessions = tokio::task::JoinSet::new();
+        for _ in 0..8 {
+            let connector = connector(server, &f.database, Some(tagging.clone()));
+            sessions.spawn(async move { connector.connect().await });
+        }
+        let refused: Vec<_> = sessions.join_all().await.into_iter().filter_map(Result::err).collect();
+        assert!(refused.is_empty(), "round {round}: {refused:?}");
+    }
+    f.done().await;
+}
+
+#[tokio::test]
 async fn a_restored_slot_table_cannot_make_a_number_repeat() {
     let server = Server::Mysql;
     let tagging = tagging("restored", server);
