@@ -52,6 +52,7 @@ pub(crate) async fn run(config: &Config, action: Option<Action>) -> Result<()> {
 }
 
 async fn publish(config: &Config, captured: Vec<(&str, &Site, Vec<String>)>) -> Result<()> {
+    let asked = shutdown::requested();
     let mut handles = Vec::new();
     for (name, site, tables) in captured {
         let registry = crate::registry::client(&config.kafka)?;
@@ -77,7 +78,7 @@ async fn publish(config: &Config, captured: Vec<(&str, &Site, Vec<String>)>) -> 
         })?);
         tracing::info!(site = name, "capturing");
     }
-    shutdown::requested().await;
+    asked.await;
     tokio::task::spawn_blocking(move || handles.into_iter().for_each(connect::capture::sqlite::CaptureHandle::stop))
         .await
         .map_err(|error| Failure::Run(format!("a capture ended badly: {error}")))

@@ -45,8 +45,17 @@ pub(crate) async fn work(
     let config = Arc::new(config);
     let directions = directions::of(&config);
     let tags = sites::tags(&config)?;
+    let mut signal = std::pin::pin!(asked);
     // Before anything is shown to the outside: a mapping that does not fit must end the process, not make it unhealthy.
-    let first_plans = first_plans(&config, &tags, &directions).await?;
+    let first_plans = tokio::select! {
+        biased;
+        // A database that answers late, or never, keeps nobody who is asked to stop.
+        () = &mut signal => {
+            tracing::info!("asked to stop before any lane began");
+            return Ok(());
+        }
+        plans = first_plans(&config, &tags, &directions) => plans?,
+    };
     let shared = Shared {
         schemas: Schemas::new(&config.kafka, Handle::current())?,
         start: lanes::start_from(start_from.unwrap_or(config.tuning.start)),
@@ -68,7 +77,6 @@ pub(crate) async fn work(
     }
     drop(stopped);
     let mut ended = Ended::default();
-    let mut signal = std::pin::pin!(asked);
     loop {
         tokio::select! {
             biased; // A signal first: nothing that ends at the same time changes what it means.

@@ -65,10 +65,14 @@ impl Worker {
         self.child.wait().expect("it was killed");
     }
 
-    /// SIGTERM; waits for the end and returns the exit code.
+    /// SIGTERM, as soon as it means more to the process than a plain end; waits for the end and returns the exit code.
     pub fn terminate(&mut self, limit: Duration) -> i32 {
-        self.signal("TERM");
         let deadline = Instant::now() + limit;
+        while !self.handles_term() && self.is_running() {
+            assert!(Instant::now() < deadline, "it took SIGTERM over at no time within {limit:?}; {}", self.log_tail());
+            std::thread::sleep(Duration::from_millis(5));
+        }
+        self.signal("TERM");
         loop {
             if let Some(status) = self.child.try_wait().expect("it is ours") {
                 return status.code().unwrap_or(-1);
@@ -76,6 +80,19 @@ impl Worker {
             assert!(Instant::now() < deadline, "it did not end within {limit:?}; {}", self.log_tail());
             std::thread::sleep(Duration::from_millis(50));
         }
+    }
+
+    /// True once the process has its own handler of SIGTERM, signal 15.
+    fn handles_term(&self) -> bool {
+        let caught = self.status_line("SigCgt:");
+        caught.and_then(|mask| u64::from_str_radix(&mask, 16).ok()).is_some_and(|mask| mask & (1 << 14) != 0)
+    }
+
+    /// First word after this label in what the kernel says of the process.
+    fn status_line(&self, label: &str) -> Option<String> {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.pid())).ok()?;
+        let line = status.lines().find_map(|line| line.strip_prefix(label))?;
+        line.split_whitespace().next().map(str::to_owned)
     }
 
     /// Sends a signal by name: TERM, STOP, CONT.
@@ -116,9 +133,7 @@ impl Worker {
 
     /// Bytes of memory that it has now.
     pub fn resident_bytes(&self) -> u64 {
-        let status = std::fs::read_to_string(format!("/proc/{}/status", self.pid())).unwrap_or_default();
-        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
-        let kib = line.and_then(|line| line.split_whitespace().next()?.parse::<u64>().ok());
+        let kib = self.status_line("VmRSS:").and_then(|kib| kib.parse::<u64>().ok());
         kib.unwrap_or(0) * 1024
     }
 

@@ -12,5 +12,6 @@ mod outages;
 mod recovery;
 mod scenarios;
 mod stack;
+mod stop;
 mod torture;
 mod types;
