@@ -36,16 +36,21 @@ fn client() -> ClientConfig {
 }
 
 fn consumer() -> BaseConsumer {
+    reader("read_committed")
+}
+
+fn reader(isolation: &str) -> BaseConsumer {
     client()
         .set("group.id", "tidelock-test-reader")
         .set("enable.auto.commit", "false")
-        .set("isolation.level", "read_committed")
+        .set("isolation.level", isolation)
         .set("enable.partition.eof", "true")
         .create()
         .expect("a consumer")
 }
 
-/// All committed records of a topic, by partition and offset. A topic that does not exist has none.
+/// All committed records of a topic, by partition and offset. A topic that does not exist has none. Where a producer was killed with a
+/// transaction open, nothing behind its first record is readable before the broker has ended that transaction: waited for.
 pub async fn read(topic: &str) -> Vec<Published> {
     let topic = topic.to_owned();
     tokio::task::spawn_blocking(move || read_now(&topic)).await.expect("the reader does not panic")
@@ -57,9 +62,11 @@ fn read_now(topic: &str) -> Vec<Published> {
     let mut list = TopicPartitionList::new();
     // Up to the end that there is now: a topic that is being written has no other.
     let mut open = BTreeMap::new();
+    let everything = reader("read_uncommitted");
     for partition in 0..partitions {
         list.add_partition_offset(topic, partition, Offset::Beginning).expect("a place");
-        open.insert(partition, end(&consumer, topic, partition));
+        let last = end(&everything, topic, partition);
+        open.insert(partition, stable_end(&consumer, topic, partition, last));
     }
     consumer.assign(&list).expect("assigned");
     let mut records = Vec::new();
@@ -87,6 +94,20 @@ fn read_now(topic: &str) -> Vec<Published> {
     }
     records.sort_by_key(|record| (record.partition, record.offset));
     records
+}
+
+/// Where the partition ends for readers of committed records, once that is `last` or later.
+fn stable_end(consumer: &BaseConsumer, topic: &str, partition: i32, last: i64) -> i64 {
+    // The engine's transactions end after 20 s at the latest, others after 60, and the broker looks every 10 s.
+    let deadline = Instant::now() + Duration::from_secs(90);
+    loop {
+        let stable = end(consumer, topic, partition);
+        if stable >= last {
+            return stable;
+        }
+        assert!(Instant::now() < deadline, "{topic}-{partition}: a transaction is open at {stable}, {last} is the end");
+        std::thread::sleep(Duration::from_millis(200));
+    }
 }
 
 /// A partition that was made a moment ago has no leader yet.

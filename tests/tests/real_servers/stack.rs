@@ -1,8 +1,14 @@
 //! The stack is what the other tests rely on: every server answers, and the engine's user has the rights
 //! that the loop guard needs, and no more than those.
 
+use std::time::Duration;
+
+use rdkafka::ClientConfig;
+use rdkafka::message::OwnedHeaders;
+use rdkafka::producer::{BaseProducer, BaseRecord, Producer};
 use sqlx::{ConnectOptions, Connection, Executor, MySqlConnection, PgConnection, Row};
 use tidelock_tests::servers::{self, Role, Server};
+use tidelock_tests::topic;
 
 async fn postgres(server: Server, role: Role, database: &str) -> PgConnection {
     PgConnection::connect(&server.url(role, database)).await.expect("PostgreSQL answers")
@@ -77,4 +83,37 @@ async fn the_writer_may_use_replication_origins_in_a_new_postgres_database() {
         let levels = admin.fetch_one("SHOW wal_level").await.expect("settings");
         assert_eq!(levels.get::<String, _>(0), "logical");
     }
+}
+
+#[tokio::test]
+async fn a_topic_is_read_to_its_end_though_a_producer_died_within_a_transaction() {
+    // Given a record of a producer that is gone before it could commit, and one of another behind it
+    let topic_name = format!("reader-{}", std::process::id());
+    topic::create(&topic_name, 1).await;
+    let dead: BaseProducer = ClientConfig::new()
+        .set("bootstrap.servers", servers::kafka())
+        .set("transactional.id", &topic_name)
+        .set("transaction.timeout.ms", "3000")
+        .create()
+        .expect("a producer");
+    let limit = Duration::from_secs(30);
+    dead.init_transactions(limit).expect("the broker takes it");
+    dead.begin_transaction().expect("begun");
+    dead.send(BaseRecord::<[u8], [u8]>::to(&topic_name).partition(0).payload(b"open")).expect("queued");
+    while dead.in_flight_count() > 0 {
+        dead.poll(Duration::from_millis(10));
+    }
+    drop(dead);
+    let behind = topic::Published {
+        partition: 0,
+        offset: 0,
+        key: None,
+        value: Some(b"committed".to_vec()),
+        headers: OwnedHeaders::new(),
+    };
+    topic::produce(&topic_name, &[behind], 1).await;
+    // when it is read, then the second one is there, and the first one is not.
+    let read: Vec<_> = topic::read(&topic_name).await.into_iter().map(|record| record.value).collect();
+    assert_eq!(read, [Some(b"committed".to_vec())]);
+    topic::delete(&topic_name).await;
 }
